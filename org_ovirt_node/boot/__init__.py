@@ -1,0 +1,1 @@
+"""What a node boots from: GRUB, Boot Loader Specification entries, environment block, host initrd."""

@@ -1,0 +1,1 @@
+"""Building and changing images and installer media."""

@@ -1,0 +1,1 @@
+"""The ordered steps of an installation, the same for every way in."""

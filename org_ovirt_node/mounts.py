@@ -1,0 +1,90 @@
+"""Mounts and loop devices as context managers; released in order and never lazily."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from org_ovirt_node.errors import StorageError
+from org_ovirt_node.run import run
+
+#: What programs in a chroot expect of the running kernel.
+API_FILE_SYSTEMS = ("/dev", "/proc", "/sys", "/run")
+
+
+def unmount(target: Path) -> None:
+    """Unmount ``target`` and fail when it is busy: a lazy unmount would hide a program that still writes."""
+    done = run(["umount", target], check=False)
+    if not done.ok and os.path.ismount(target):
+        raise StorageError(
+            f"{target} could not be unmounted: {done.stderr.strip()}",
+            hint=f"See who uses it with 'fuser -vm {target}', then run this again.",
+        )
+
+
+@contextmanager
+def mounted(source: str, target: Path, *, fstype: str = "", options: Sequence[str] = ()) -> Iterator[Path]:
+    """Mount ``source`` on ``target`` (made when missing) for the length of the block.  Raises CommandError."""
+    target.mkdir(parents=True, exist_ok=True)
+    argv = ["mount"]
+    if fstype:
+        argv += ["-t", fstype]
+    if options:
+        argv += ["-o", ",".join(options)]
+    run([*argv, source, os.fspath(target)])
+    try:
+        yield target
+    finally:
+        unmount(target)
+
+
+@contextmanager
+def bound(source: Path, target: Path, *, readonly: bool = False) -> Iterator[Path]:
+    """Bind ``source`` to ``target``, private, so that nothing propagates back (Linux mount_namespaces(7))."""
+    with mounted(os.fspath(source), target, options=["bind"]):
+        run(["mount", "--make-private", target])
+        if readonly:
+            run(["mount", "-o", "remount,bind,ro", target])
+        yield target
+
+
+@contextmanager
+def overlaid(lower: Sequence[Path], upper: Path, work: Path, target: Path) -> Iterator[Path]:
+    """Mount an overlay: ``lower`` (topmost first) read-only, ``upper`` takes the writes (kernel overlayfs.rst)."""
+    for folder in (upper, work):
+        folder.mkdir(parents=True, exist_ok=True)
+    options = [
+        "lowerdir=" + ":".join(os.fspath(path) for path in lower),
+        f"upperdir={upper}",
+        f"workdir={work}",
+    ]
+    with mounted("overlay", target, fstype="overlay", options=options):
+        yield target
+
+
+@contextmanager
+def loop_device(file: Path, *, readonly: bool = False, sector_size: int = 0, partscan: bool = False) -> Iterator[str]:
+    """Attach ``file`` to a free loop device and yield its path.  Raises CommandError."""
+    argv = ["losetup", "--find", "--show"]
+    if readonly:
+        argv.append("--read-only")
+    if sector_size:
+        argv += ["--sector-size", str(sector_size)]
+    if partscan:
+        argv.append("--partscan")
+    device = run([*argv, os.fspath(file)]).stdout.strip()
+    try:
+        yield device
+    finally:
+        run(["losetup", "--detach", device])
+
+
+@contextmanager
+def chroot_ready(root: Path) -> Iterator[Path]:
+    """Give ``root`` the kernel's file systems that programs in a chroot expect; take them away afterwards."""
+    with ExitStack() as stack:
+        for name in API_FILE_SYSTEMS:
+            stack.enter_context(bound(Path(name), root / name.lstrip("/")))
+        yield root

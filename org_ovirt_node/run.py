@@ -1,0 +1,102 @@
+"""The one command runner: a clean environment, a logged command line, no shell."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union
+
+from org_ovirt_node.errors import CommandError
+
+log = logging.getLogger(__name__)
+
+Arg = Union[str, "os.PathLike[str]"]
+
+#: Programs see this and nothing else of our environment, so that a result does not depend on who calls.
+CLEAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+NOT_FOUND = 127
+TIMED_OUT = 124
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a program left: its exit status and its two outputs as text."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0
+
+
+def clean_environment(extra: Optional[Mapping[str, str]] = None) -> dict[str, str]:
+    """The environment that every program gets: a fixed PATH, the C.UTF-8 locale, plus ``extra``."""
+    env = {"PATH": os.environ.get("OVIRT_NODE_PATH", CLEAN_PATH), "LC_ALL": "C.UTF-8", "HOME": "/root", "TERM": "dumb"}
+    env.update(extra or {})
+    return env
+
+
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """``text`` with every secret in it replaced, for logs and messages."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "********")
+    return text
+
+
+def run(
+    argv: Sequence[Arg],
+    *,
+    input: Optional[str] = None,
+    env: Optional[Mapping[str, str]] = None,
+    root: Optional[Path] = None,
+    cwd: Optional[Path] = None,
+    check: bool = True,
+    timeout: Optional[float] = None,
+    secrets: Sequence[str] = (),
+    hint: str = "",
+) -> Completed:
+    """Run a program to its end and return what it printed.
+
+    ``root`` runs it in a chroot.  ``secrets`` never reach a log or an error.  Raises :class:`CommandError` when the
+    program is missing, exceeds ``timeout`` seconds, or (with ``check``) exits with a status other than 0.
+    """
+    args = tuple(os.fspath(a) for a in argv)
+    full = ("chroot", os.fspath(root), *args) if root else args
+    shown = redact(shlex.join(full), secrets)
+    log.debug("run: %s", shown)
+    environment = clean_environment(env)
+    program = shutil.which(full[0], path=environment["PATH"])
+    if program is None:
+        raise CommandError(args, NOT_FOUND, f"the program {full[0]} is not installed", hint=hint)
+    try:
+        done = subprocess.run(
+            (program, *full[1:]),
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=environment,
+            cwd=cwd,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise CommandError(args, TIMED_OUT, f"no answer within {timeout:g} s", hint=hint) from exc
+    result = Completed(args, done.returncode, done.stdout, done.stderr)
+    for line in (result.stdout + result.stderr).splitlines()[-20:]:
+        log.debug("  | %s", redact(line, secrets))
+    if check and not result.ok:
+        output = redact(result.stderr or result.stdout, secrets)
+        raise CommandError([redact(a, secrets) for a in args], result.status, output, hint=hint)
+    return result

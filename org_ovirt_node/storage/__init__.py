@@ -1,0 +1,1 @@
+"""Makes a layout real with blivet, and reads LVM."""
