@@ -1,0 +1,89 @@
+"""Boot Loader Specification type 1 entries, the source of truth for what can be booted.
+
+Format: UAPI Group Specification 1 ("The Boot Loader Specification"), type #1.  Paths are relative to the root of the
+partition that is mounted on /boot.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from org_ovirt_node.errors import BootError
+
+ENTRIES = "loader/entries"
+SORT_KEY = "ovirt-node"
+#: Files of one layer, below /boot/<layer>/, in the order in which GRUB loads the initrds.
+KERNEL, INITRAMFS, HOST_INITRD = "vmlinuz", "initramfs.img", "host.img"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One bootable layer; ``name`` is the layer's name ``<nvr>+<n>`` and the entry's file name without .conf."""
+
+    name: str
+    title: str
+    version: str
+    linux: str
+    initrds: tuple[str, ...]
+    options: str
+    machine_id: str = ""
+
+    def render(self) -> str:
+        """The entry as the text of its file."""
+        lines = [f"title {self.title}", f"version {self.version}", f"sort-key {SORT_KEY}"]
+        if self.machine_id:
+            lines.append(f"machine-id {self.machine_id}")
+        lines.append(f"linux {self.linux}")
+        lines += [f"initrd {path}" for path in self.initrds]
+        lines.append(f"options {self.options}")
+        return "\n".join(lines) + "\n"
+
+
+def layer_entry(layer: str, nvr: str, kernel: str, options: str, machine_id: str) -> Entry:
+    """The entry of a layer whose files lie in /boot/<layer>/."""
+    return Entry(
+        name=layer,
+        title=f"oVirt Node {layer}",
+        version=kernel,
+        linux=f"/{layer}/{KERNEL}",
+        initrds=(f"/{layer}/{INITRAMFS}", f"/{layer}/{HOST_INITRD}"),
+        options=options,
+        machine_id=machine_id,
+    )
+
+
+def parse(text: str, name: str) -> Entry:
+    """Read an entry.  Keys that we do not use are left out; raises BootError when kernel or options are missing."""
+    values: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        words = line.strip().split(None, 1)
+        if len(words) == 2 and not words[0].startswith("#"):
+            values.setdefault(words[0], []).append(words[1].strip())
+    if "linux" not in values:
+        raise BootError(f"the boot entry {name}.conf names no kernel", hint="Remove it, or write its 'linux' line.")
+    initrds = tuple(path for line in values.get("initrd", []) for path in line.split())
+    return Entry(
+        name=name,
+        title=values.get("title", [name])[-1],
+        version=values.get("version", [""])[-1],
+        linux=values["linux"][-1],
+        initrds=initrds,
+        options=" ".join(values.get("options", [])),
+        machine_id=values.get("machine-id", [""])[-1],
+    )
+
+
+def entry_path(boot: Path, name: str) -> Path:
+    """Where the entry's file lies on the partition mounted at ``boot``."""
+    return boot / ENTRIES / f"{name}.conf"
+
+
+def read_all(boot: Path) -> tuple[Entry, ...]:
+    """All entries below ``boot``, sorted by name; a file that is no entry raises BootError with its name."""
+    folder = boot / ENTRIES
+    if not folder.is_dir():
+        return ()
+    return tuple(
+        parse(path.read_text(encoding="utf-8", errors="replace"), path.stem) for path in sorted(folder.glob("*.conf"))
+    )

@@ -1,0 +1,130 @@
+"""What of a layer lies on /boot: kernel, initramfs, host.img, entry, and the two files that GRUB reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from org_ovirt_node.boot import bls, grubcfg, grubenv
+from org_ovirt_node.errors import BootError
+from org_ovirt_node.run import run
+
+MODULES = "usr/lib/modules"
+
+
+@dataclass(frozen=True)
+class KernelFiles:
+    """Where an image keeps its kernel and its generic initramfs."""
+
+    version: str
+    kernel: Path
+    initramfs: Path
+
+
+def find_kernel(tree: Path, version: str = "") -> KernelFiles:
+    """The kernel of the image mounted at ``tree``: that of ``version``, or the only one there is.
+
+    Raises BootError when there is none, or several and no version to choose by.
+    """
+    versions = [version] if version else sorted(path.parent.name for path in (tree / MODULES).glob("*/vmlinuz"))
+    if len(versions) != 1:
+        said = "several kernels" if versions else "no kernel"
+        raise BootError(
+            f"the image holds {said} below /{MODULES}", hint="Build it with 'ovirt-node-image build': it keeps one."
+        )
+    folder = tree / MODULES / versions[0]
+    found = KernelFiles(versions[0], folder / bls.KERNEL, folder / bls.INITRAMFS)
+    for path in (found.kernel, found.initramfs):
+        if not path.is_file():
+            raise BootError(
+                f"the image lacks /{path.relative_to(tree)}",
+                hint="Build it with 'ovirt-node-image build', which makes a generic initramfs.",
+            )
+    return found
+
+
+def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace ``path`` by ``content`` so that after a power cut it is whole: the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a directory's names to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_visible(boot: Path) -> None:
+    """Bring the file system of /boot to a state in which GRUB, which replays no journal, sees every change."""
+    run(["fsfreeze", "--freeze", boot])
+    run(["fsfreeze", "--unfreeze", boot])
+
+
+def place_layer(boot: Path, layer: str, kernel: KernelFiles, host_initrd: bytes) -> None:
+    """Copy kernel and initramfs and write host.img to /boot/<layer>/.
+
+    host.img may hold what only root may read (initiator secrets), so only root may read it.
+    """
+    folder = boot / layer
+    folder.mkdir(parents=True, exist_ok=True)
+    for source, name in ((kernel.kernel, bls.KERNEL), (kernel.initramfs, bls.INITRAMFS)):
+        target = folder / name
+        with source.open("rb") as reader, target.open("wb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+            writer.flush()
+            os.fsync(writer.fileno())
+        target.chmod(0o644)
+    write_durably(folder / bls.HOST_INITRD, host_initrd, 0o600)
+    sync_folder(boot)
+
+
+def publish_entries(boot: Path, grub_folder: str) -> None:
+    """Generate GRUB's menu from the entries, the newest layer first."""
+    entries = sorted(bls.read_all(boot), key=lambda entry: entry.name, reverse=True)
+    text = grubcfg.render_entries(entries)
+    write_durably(boot / grub_folder / grubcfg.ENTRIES_FILE, text.encode())
+
+
+def write_environment(boot: Path, grub_folder: str, values: Mapping[str, str]) -> None:
+    """Replace GRUB's environment block."""
+    write_durably(boot / grub_folder / "grubenv", grubenv.render(values))
+
+
+def read_environment(boot: Path, grub_folder: str) -> dict[str, str]:
+    """GRUB's variables; empty when the block is lost, truncated or foreign."""
+    path = boot / grub_folder / "grubenv"
+    return grubenv.parse(path.read_bytes()) if path.is_file() else {}
+
+
+def grub_folder(boot: Path) -> str:
+    """The name of GRUB's folder on /boot: ``grub2`` (Fedora, CentOS) or ``grub`` (Debian)."""
+    found = [name for name in ("grub2", "grub") if (boot / name / "grub.cfg").is_file()]
+    if not found:
+        raise BootError(f"{boot} holds no grub.cfg", hint="Is /boot mounted?")
+    return found[0]
+
+
+def image_metadata(tree: Path) -> dict[str, str]:
+    """The text values of ``usr/lib/ovirt-node/image.json`` of the image mounted at ``tree``."""
+    path = tree / "usr/lib/ovirt-node/image.json"
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {key: value for key, value in data.items() if isinstance(value, str)} if isinstance(data, dict) else {}

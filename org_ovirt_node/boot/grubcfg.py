@@ -1,0 +1,93 @@
+"""Our grub.cfg, and the menu entries that it reads.
+
+grub2-mkconfig does not understand an overlay root, so both files are ours.  The menu entries are generated from the
+Boot Loader Specification files whenever those change.  GRUB's scripting has no arithmetic: counting down is a chain
+of comparisons.  ``$root`` is the partition that GRUB was started from, never one that was searched by a label.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from org_ovirt_node.boot.bls import Entry
+from org_ovirt_node.errors import BootError
+
+#: Variables in the environment block.
+SAVED, TRIAL, TRIES, FELL_BACK = "saved_entry", "trial_entry", "trial_tries", "trial_failed"
+MAX_TRIES = 9
+ENTRIES_FILE = "entries.cfg"
+
+_HEADER = """\
+# Written by oVirt Node: changes here are lost.  What can be booted stands in /loader/entries on this partition,
+# the default and the tries that are left stand in the environment block (grubenv) beside this file.
+insmod part_gpt
+insmod ext2
+if [ -s $prefix/grubenv ]; then
+  load_env
+fi
+"""
+
+_FOOTER = """\
+if [ -s $prefix/{entries} ]; then
+  source $prefix/{entries}
+fi
+"""
+
+
+def _serial(options: str) -> str:
+    """GRUB's own terminal on the serial line, when the kernel is told to use one."""
+    found = re.search(r"(?:^|\s)console=ttyS(\d)(?:,(\d+))?", options)
+    if not found:
+        return ""
+    unit, speed = found.group(1), found.group(2) or "115200"
+    return f"serial --unit={unit} --speed={speed}\nterminal_input serial console\nterminal_output serial console\n"
+
+
+def _counting() -> str:
+    """A layer on trial is the default as long as it has tries left; each boot uses one up."""
+    lines = [f'set default="${{{SAVED}}}"', f'if [ -n "${{{TRIAL}}}" ]; then']
+    word = "if"
+    for tries in range(MAX_TRIES, 0, -1):
+        lines.append(f'  {word} [ "${{{TRIES}}}" = "{tries}" ]; then')
+        lines.append(f"    set {TRIES}={tries - 1}")
+        lines.append(f'    set default="${{{TRIAL}}}"')
+        word = "elif"
+    lines += ["  else", f'    set {FELL_BACK}="${{{TRIAL}}}"', "  fi"]
+    lines += [f"  save_env {TRIES} {FELL_BACK}", "fi"]
+    return "\n".join(lines) + "\n"
+
+
+def render_config(timeout: int, options: str) -> str:
+    """grub.cfg; ``timeout`` in seconds, ``options`` the kernel arguments that name a serial console."""
+    return _HEADER + _serial(options) + _counting() + f"set timeout={timeout}\n" + _FOOTER.format(entries=ENTRIES_FILE)
+
+
+def _quoted(text: str) -> str:
+    """``text`` as one word of GRUB's script language."""
+    if "\n" in text or "\0" in text:
+        raise BootError(f"a boot entry holds a line break: {text!r}", hint="Remove it from the kernel arguments.")
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def _bare(options: str) -> str:
+    """Kernel arguments for the ``linux`` command: separate words in which nothing is expanded by GRUB.
+
+    Double quotes are the kernel's own way to group words and must arrive there, so they are kept inside the word.
+    """
+    words = re.findall(r'(?:[^\s"]|"[^"]*"?)+', options)
+    return " ".join(word if re.fullmatch(r"[A-Za-z0-9_./:,=+@%-]+", word) else _quoted(word) for word in words)
+
+
+def render_entries(entries: Sequence[Entry]) -> str:
+    """The menu: one entry per BLS entry, in the order given."""
+    blocks = []
+    for entry in entries:
+        lines = [
+            f"menuentry {_quoted(entry.title)} --id {_quoted(entry.name)} {{",
+            f"  linux {_bare(entry.linux)} {_bare(entry.options)}",
+        ]
+        if entry.initrds:
+            lines.append("  initrd " + " ".join(_bare(path) for path in entry.initrds))
+        blocks.append("\n".join([*lines, "}"]) + "\n")
+    return "".join(blocks)

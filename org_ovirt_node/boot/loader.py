@@ -1,0 +1,78 @@
+"""GRUB on BIOS: its modules on /boot, its core in the BIOS boot partition.
+
+grub-install is not used: it probes the root file system, which is an overlay that GRUB does not know.  Its two halves
+are called directly (GRUB manual, "Images": grub-mkimage and grub-bios-setup).  The core finds its files on the disk
+that it was started from (prefix without a disk), so that a copied disk, or the other disk of a mirror, boots as well.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from org_ovirt_node.errors import BootError
+from org_ovirt_node.run import run
+
+PLATFORM = "i386-pc"
+#: What the core needs to reach /boot; everything else is loaded from there.
+CORE_MODULES = ("biosdisk", "part_gpt", "ext2", "normal", "test", "loadenv", "echo", "linux")
+
+
+@dataclass(frozen=True)
+class Grub:
+    """GRUB as an image ships it: ``name`` is ``grub`` (Debian) or ``grub2`` (Fedora, CentOS)."""
+
+    name: str
+
+    @property
+    def folder(self) -> str:
+        """Its folder on /boot."""
+        return self.name
+
+
+def find_grub(root: Path) -> Grub:
+    """The GRUB of the image whose root is ``root``.  Raises BootError when it has none for BIOS."""
+    for name in ("grub2", "grub"):
+        complete = (root / "usr/bin" / f"{name}-mkimage").exists() and _bios_setup(root, name)
+        if complete and (root / "usr/lib/grub" / PLATFORM / "boot.img").is_file():
+            return Grub(name)
+    raise BootError(
+        "the image has no GRUB for BIOS", hint="Build it with grub2-pc and grub2-tools (Debian: grub-pc-bin)."
+    )
+
+
+def _bios_setup(root: Path, name: str) -> bool:
+    return any((root / folder / f"{name}-bios-setup").exists() for folder in ("usr/sbin", "usr/bin"))
+
+
+def install_bios(root: Path, grub: Grub, disk: str, boot_number: int) -> None:
+    """Put GRUB on ``disk``; /boot is mounted below ``root`` and is partition ``boot_number`` of the disk's GPT."""
+    modules = root / "usr/lib/grub" / PLATFORM
+    target = root / "boot" / grub.folder / PLATFORM
+    target.mkdir(parents=True, exist_ok=True)
+    for path in modules.iterdir():
+        if path.suffix in (".mod", ".lst") or path.name == "boot.img":
+            shutil.copyfile(path, target / path.name)
+    folder = f"/boot/{grub.folder}/{PLATFORM}"
+    run(
+        [
+            f"{grub.name}-mkimage",
+            "--format",
+            PLATFORM,
+            "--prefix",
+            f"(,gpt{boot_number})/{grub.folder}",
+            "--output",
+            f"{folder}/core.img",
+            *CORE_MODULES,
+        ],
+        root=root,
+    )
+    device_map = target / "device.map"
+    device_map.write_text(f"(hd0) {disk}\n", encoding="ascii")
+    run(
+        [f"{grub.name}-bios-setup", f"--directory={folder}", f"--device-map={folder}/device.map", disk],
+        root=root,
+        hint="Has the disk a BIOS boot partition?",
+    )
+    device_map.unlink()
