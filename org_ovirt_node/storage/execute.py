@@ -1,0 +1,225 @@
+"""Does a :class:`Layout` with blivet; every decision has been taken by the planner."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from org_ovirt_node.errors import NodeError, StorageError
+from org_ovirt_node.layout.model import Layout, Partition, Role, Volume
+from org_ovirt_node.progress import Progress, human
+from org_ovirt_node.run import run
+
+log = logging.getLogger(__name__)
+
+FORMATS = {Role.BIOSBOOT: "biosboot", Role.ESP: "efi", Role.PV: "lvmpv", Role.RAID: "mdmember"}
+#: The part of a master boot record that holds code (UEFI specification 2.10, table 5.1).
+BOOT_CODE = 440
+
+
+@dataclass(frozen=True)
+class MadePartition:
+    """A partition that was made: its number on the disk and where its device is."""
+
+    request: Partition
+    number: int
+    path: str
+    uuid: str
+
+
+@dataclass(frozen=True)
+class MadeVolume:
+    """A volume that was made, with the UUID of its file system."""
+
+    request: Volume
+    path: str
+    uuid: str
+
+
+@dataclass(frozen=True)
+class Created:
+    """The devices of a layout, ready to be written to."""
+
+    layout: Layout
+    partitions: tuple[MadePartition, ...]
+    volumes: tuple[MadeVolume, ...]
+    image_path: str
+    disk_paths: tuple[str, ...]
+
+    @property
+    def boot(self) -> MadePartition:
+        return next(part for part in self.partitions if part.request.role is Role.BOOT)
+
+    @property
+    def esps(self) -> tuple[MadePartition, ...]:
+        return tuple(part for part in self.partitions if part.request.role is Role.ESP)
+
+    @property
+    def layer(self) -> MadeVolume:
+        return next(volume for volume in self.volumes if volume.request.is_layer)
+
+
+def create(handle: Any, layout: Layout, progress: Progress) -> Created:
+    """Make partitions, VG, thin pool and volumes.  Raises StorageError with what failed."""
+    try:
+        return _Creation(handle, layout, progress).run()
+    except NodeError:
+        raise
+    except (OSError, ValueError, RuntimeError, LookupError) as exc:
+        raise _failed(exc) from exc
+    except Exception as exc:
+        if type(exc).__module__.split(".")[0] not in ("blivet", "gi", "_ped", "parted"):
+            raise
+        raise _failed(exc) from exc
+
+
+def _failed(exc: Exception) -> StorageError:
+    return StorageError(
+        f"the disks could not be set up: {exc}", hint="The log has the device; run the installation again after."
+    )
+
+
+class _Creation:
+    """One run of blivet over one layout."""
+
+    def __init__(self, handle: Any, layout: Layout, progress: Progress) -> None:
+        from blivet.size import Size
+
+        self.handle = handle
+        self.layout = layout
+        self.progress = progress
+        self.size: Any = Size
+
+    def run(self) -> Created:
+        from blivet.partitioning import do_partitioning
+
+        self._wipe()
+        parts = [(request, self._partition(request)) for request in self.layout.partitions]
+        do_partitioning(self.handle)
+        pvs = [self._pv(request, device) for request, device in parts if request.role is Role.PV]
+        vg = self.handle.new_vg(name=self.layout.vg.name, parents=pvs, pe_size=self.size(self.layout.vg.extent_size))
+        self.handle.create_device(vg)
+        image = self.handle.new_lv(parents=[vg], name=self.layout.image.name, size=self.size(self.layout.image.size))
+        self.handle.create_device(image)
+        volumes = self._volumes(vg)
+        self._do()
+        return Created(
+            layout=self.layout,
+            partitions=tuple(self._made(request, device) for request, device in parts),
+            volumes=tuple(
+                MadeVolume(request, device.path, str(device.format.uuid or "")) for request, device in volumes
+            ),
+            image_path=image.path,
+            disk_paths=tuple(self._disk(disk.name).path for disk in self.layout.disks),
+        )
+
+    def _disk(self, name: str) -> Any:
+        device = self.handle.devicetree.get_device_by_name(name)
+        if device is None:
+            raise StorageError(f"the disk {name} has gone", hint="Check its cable or path and start again.")
+        return device
+
+    def _wipe(self) -> None:
+        for name in self.layout.wiped:
+            disk = self._disk(name)
+            self.progress.detail(f"{name}: {human(int(disk.size))}, its previous content is removed")
+            self.handle.recursive_remove(disk)
+            self.handle.initialize_disk(disk)
+            clear_boot_code(disk.path)
+
+    def _partition(self, request: Partition) -> Any:
+        arguments: dict[str, Any] = {
+            "size": self.size(request.size),
+            "parents": [self._disk(request.disk)],
+            "fmt_type": FORMATS.get(request.role, request.fstype),
+        }
+        if request.role is Role.PV:
+            arguments["grow"] = True
+            if request.encryption is not None:
+                arguments["fmt_type"] = "luks"
+                arguments["fmt_args"] = {
+                    "passphrase": request.encryption.passphrase,
+                    "luks_version": request.encryption.version,
+                }
+        if request.mountpoint:
+            arguments["mountpoint"] = request.mountpoint
+        if request.label:
+            arguments["fmt_args"] = {"label": request.label}
+        device = self.handle.new_partition(**arguments)
+        self.handle.create_device(device)
+        return device
+
+    def _pv(self, request: Partition, device: Any) -> Any:
+        if request.encryption is None:
+            return device
+        from blivet.devices import LUKSDevice
+        from blivet.formats import get_format
+
+        opened = LUKSDevice(f"luks-{device.name}", fmt=get_format("lvmpv"), size=device.size, parents=[device])
+        self.handle.create_device(opened)
+        return opened
+
+    def _volumes(self, vg: Any) -> list[tuple[Volume, Any]]:
+        wanted = self.layout.pool
+        pool = self.handle.new_lv(
+            parents=[vg],
+            thin_pool=True,
+            name=wanted.name,
+            size=self.size(wanted.size),
+            metadata_size=self.size(wanted.metadata_size),
+            chunk_size=self.size(wanted.chunk_size),
+        )
+        self.handle.create_device(pool)
+        made = []
+        for request in self.layout.volumes:
+            arguments: dict[str, Any] = {
+                "name": request.name,
+                "size": self.size(request.size),
+                "fmt_type": request.fstype,
+                "parents": [pool if request.thin else vg],
+                "thin_volume": request.thin,
+            }
+            if request.mountpoint and not request.is_layer:
+                arguments["mountpoint"] = request.mountpoint
+            device = self.handle.new_lv(**arguments)
+            self.handle.create_device(device)
+            made.append((request, device))
+        return made
+
+    def _do(self) -> None:
+        from blivet.callbacks import create_new_callbacks_register
+
+        callbacks = create_new_callbacks_register(
+            create_format_pre=lambda info: self.progress.detail(info.msg),
+            report_progress=lambda info: log.debug("blivet: %s", info.msg),
+        )
+        self.handle.do_it(callbacks)
+
+    def _made(self, request: Partition, device: Any) -> MadePartition:
+        return MadePartition(request, int(device.parted_partition.number), device.path, str(device.format.uuid or ""))
+
+
+def clear_boot_code(disk: str) -> None:
+    """Remove an earlier boot loader's code, so that an interrupted installation never looks bootable."""
+    with Path(disk).open("r+b") as device:
+        device.write(bytes(BOOT_CODE))
+        device.flush()
+        os.fsync(device.fileno())
+
+
+def deactivate(vg: str) -> None:
+    """Deactivate every LV of ``vg``; raises CommandError when one is in use."""
+    run(["vgchange", "--activate", "n", vg], hint=f"Something still uses a volume of {vg}: see lsblk.")
+
+
+def settle() -> None:
+    """Wait until udev has handled all events."""
+    run(["udevadm", "settle", "--timeout=30"])
+
+
+def mapper_path(vg: str, lv: str) -> Path:
+    """The device of an LV: device-mapper doubles the hyphens of its names."""
+    return Path("/dev/mapper") / f"{vg.replace('-', '--')}-{lv.replace('-', '--')}"
