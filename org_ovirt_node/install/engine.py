@@ -1,0 +1,305 @@
+"""The ordered steps of an installation.
+
+Every way in goes through these steps: the stand-alone runner does them all, Anaconda's tasks do them in groups.
+Nothing is bootable before the last of them: the boot code of the disk is cleared before anything is written, and
+boot loader and entry come after the image has been read back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from org_ovirt_node.boot import bls, cmdline, files, grubcfg, hostinitrd, loader
+from org_ovirt_node.errors import BootError, NodeError
+from org_ovirt_node.install import accounts, labels, scripts, system, texts
+from org_ovirt_node.install.options import Options
+from org_ovirt_node.install.root import Mount, NodeRoot, image_tree, node_root
+from org_ovirt_node.kickstart.model import InstallRequest
+from org_ovirt_node.layout.model import Firmware, Layout, Role
+from org_ovirt_node.layout.plan import plan
+from org_ovirt_node.node import lvm
+from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.payload.source import Source
+from org_ovirt_node.payload.sources import open_first
+from org_ovirt_node.payload.squashfs import inspect
+from org_ovirt_node.payload.transfer import read_back, transfer
+from org_ovirt_node.progress import Progress, human
+from org_ovirt_node.run import run
+from org_ovirt_node.storage import scan
+from org_ovirt_node.storage.execute import Created, create, deactivate, mapper_path, settle
+
+log = logging.getLogger(__name__)
+
+DEVICES_FILE = "/etc/lvm/devices/system.devices"
+#: Kernel arguments that switch SELinux on where it is not the kernel's default (Debian), or off.
+SELINUX_ARGUMENTS = {
+    "enforcing": "selinux=1 security=selinux",
+    "permissive": "selinux=1 security=selinux",
+    "disabled": "selinux=0",
+}
+
+
+class Installation:
+    """One installation; its methods are the steps, in the order of STEPS."""
+
+    handle: Any
+    source: Source
+    facts: ImageFacts
+    layout: Layout
+    created: Created
+    node: NodeRoot
+    sha256: str
+    layer: str
+    machine_id: str
+    devices_file: bytes
+    kernel: files.KernelFiles
+    grub: loader.Grub
+
+    def __init__(self, request: InstallRequest, options: Options, progress: Progress, stack: ExitStack) -> None:
+        self.request = request
+        self.options = options
+        self.progress = progress
+        self.stack = stack
+        self.seconds: dict[str, float] = {}
+
+    def image(self) -> None:
+        """Find the image and look at it, before any disk is touched."""
+        node = self.request.node
+        self.source = self.stack.enter_context(
+            open_first(node.images, proxy=node.proxy, verify=not node.noverifyssl, cacert=node.cacert)
+        )
+        self.facts = inspect(self.source)
+        self.progress.detail(
+            f"{self.facts.nvr}: {human(self.facts.size)}, {self.facts.compression or 'squashfs'}, {self.facts.form}"
+        )
+
+    def disks(self) -> None:
+        """Scan the disks."""
+        if Firmware.EFI in self.options.targets:
+            raise BootError(
+                "an installation for EFI is not supported yet",
+                hint="Start the machine in BIOS mode, or --firmware bios.",
+            )
+        self.handle = scan.open_blivet(self.options.images)
+        if self.options.images:
+            self.stack.callback(self.handle.devicetree.teardown_disk_images)
+
+    def plan(self) -> None:
+        """Plan the layout."""
+        self.layout = plan(
+            scan.disks(self.handle),
+            self.request.storage,
+            self.request.node,
+            self.facts,
+            self.options.targets,
+            self.request.bootloader.boot_drive,
+        )
+        self.layer = self.layout.layer.name
+
+    def partition(self) -> None:
+        """Make partitions, VG, thin pool and volumes."""
+        self.stack.callback(self._release)
+        self.created = create(self.handle, self.layout, self.progress)
+
+    def _release(self) -> None:
+        name = self.layout.vg.name
+        if any(group.name == name for group in lvm.groups(f"vg_name={name}")):
+            deactivate(name)
+        for part in self.layout.partitions:
+            if part.encryption is not None:
+                self.handle.devicetree.teardown_all()
+                break
+
+    def transfer(self) -> None:
+        """Write the image to its volume."""
+        done = transfer(
+            self.source,
+            self._image_device(),
+            size=self.facts.size,
+            fresh=False,
+            expected_sha256=self.request.node.sha256,
+            progress=self.progress,
+        )
+        self.sha256 = done.sha256
+
+    def _image_device(self) -> Any:
+        return mapper_path(self.layout.vg.name, self.facts.nvr)
+
+    def verify(self) -> None:
+        """Read the image back from the disk and compare."""
+        read_back(self._image_device(), self.facts.size, self.sha256, progress=self.progress)
+        volume = f"{self.layout.vg.name}/{self.facts.nvr}"
+        lvm.set_readonly(volume)
+        lvm.add_tags(volume, [lvm.TAG_BASE])
+
+    def assemble(self) -> None:
+        """Mount image, layer and volumes as the new root, and seed the volumes."""
+        self._check_name()
+        vg = self.layout.vg.name
+        options = self.options
+        mounts = [Mount(self.created.boot.path, "/boot", self.created.boot.request.fstype)]
+        for volume in self.created.volumes:
+            wanted = volume.request
+            if wanted.mountpoint and not wanted.is_layer:
+                mounts.append(Mount(volume.path, wanted.mountpoint, wanted.fstype))
+        self.node = self.stack.enter_context(
+            node_root(
+                str(mapper_path(vg, self.facts.nvr)),
+                Mount(str(mapper_path(vg, self.layer)), "/", self.layout.layer.fstype),
+                mounts,
+                work=options.work,
+                root=options.root,
+            )
+        )
+        self.kernel = files.find_kernel(self.node.tree, files.image_metadata(self.node.tree).get("kernel", ""))
+        self.grub = loader.find_grub(self.node.tree)
+
+    def _check_name(self) -> None:
+        """The volumes bear the image's own name, also where only the file's name was known before."""
+        with image_tree(str(self._image_device()), self.options.work) as tree:
+            metadata = files.image_metadata(tree)
+        nvr = metadata.get("nvr", self.facts.nvr)
+        if nvr == self.facts.nvr:
+            return
+        vg = self.layout.vg.name
+        run(["lvrename", vg, self.facts.nvr, nvr])
+        run(["lvrename", vg, self.layer, f"{nvr}+1"])
+        settle()
+        self.facts = ImageFacts(nvr=nvr, size=self.facts.size, form=self.facts.form)
+        self.layer = f"{nvr}+1"
+
+    def configure(self) -> None:
+        """Write what belongs to this host."""
+        root = self.node.root
+        self.machine_id = system.identity(root)
+        system.write(root, "etc/fstab", texts.fstab(self._fstab()))
+        system.node_config(root, self.request.node, self.layout.vg.name, self.facts.nvr)
+        system.configure(root, self.request.system)
+        accounts.configure(root, self.request.system)
+        pvs = tuple(part.path for part in self.created.partitions if part.request.role is Role.PV)
+        self.devices_file = system.lvm_devices_file(root, pvs) or b""
+
+    def _fstab(self) -> list[texts.FstabLine]:
+        lines = []
+        for part in self.created.partitions:
+            if part.request.mountpoint:
+                options = part.request.options or ("defaults",)
+                lines.append(
+                    texts.FstabLine(f"UUID={part.uuid}", part.request.mountpoint, part.request.fstype, options)
+                )
+        for volume in self.created.volumes:
+            wanted = volume.request
+            if wanted.fstype == "swap":
+                lines.append(texts.FstabLine(f"UUID={volume.uuid}", "none", "swap", ("defaults",), 0))
+            elif not wanted.is_layer:
+                options = wanted.options or ("defaults",)
+                lines.append(texts.FstabLine(f"UUID={volume.uuid}", wanted.mountpoint, wanted.fstype, options))
+        return lines
+
+    def boot_files(self) -> None:
+        """Put kernel, initramfs and host.img on /boot."""
+        root = self.node.root
+        host: dict[str, hostinitrd.HostFile] = {}
+        if self.devices_file:
+            host[DEVICES_FILE] = hostinitrd.HostFile(self.devices_file, 0o600)
+        initiator = system.read(root, "etc/iscsi/initiatorname.iscsi")
+        if initiator:
+            host["/etc/iscsi/initiatorname.iscsi"] = hostinitrd.HostFile(initiator.encode(), 0o600)
+        files.place_layer(root / "boot", self.layer, self.kernel, hostinitrd.build(host))
+
+    def post(self) -> None:
+        """Run the %post scripts in the new system."""
+        scripts.run_scripts(self.request.scripts, "post", self.node.root, self.progress)
+
+    def label(self) -> None:
+        """Give what was written the SELinux labels that the image's policy wants."""
+        labels.label_new(self.node, [volume.mountpoint for volume in self.layout.shared])
+
+    def boot_loader(self) -> None:
+        """Install the boot loader."""
+        if self.request.bootloader.location == "none":
+            self.progress.detail("left out, as the kickstart says")
+            return
+        for disk in {part.request.disk: part for part in self.created.partitions if part.request.role is Role.BOOT}:
+            device = self.handle.devicetree.get_device_by_name(disk).path
+            loader.install_bios(self.node.root, self.grub, device, self.created.boot.number)
+
+    def entry(self) -> None:
+        """Write the boot entry, which makes the node bootable."""
+        metadata = files.image_metadata(self.node.tree)
+        system_request = self.request.system
+        options = cmdline.command_line(
+            cmdline.layer_arguments(self.layout.vg.name, self.facts.nvr, self.layer),
+            metadata.get("boot_args", ""),
+            SELINUX_ARGUMENTS.get(system_request.selinux, ""),
+            self.request.bootloader.append,
+        )
+        boot = self.node.root / "boot"
+        entry = bls.layer_entry(self.layer, self.facts.nvr, self.kernel.version, options, self.machine_id)
+        files.write_durably(bls.entry_path(boot, self.layer), entry.render().encode())
+        files.publish_entries(boot, self.grub.folder)
+        files.write_environment(boot, self.grub.folder, {grubcfg.SAVED: self.layer})
+        config = grubcfg.render_config(self.request.bootloader.timeout, options)
+        files.write_durably(boot / self.grub.folder / "grub.cfg", config.encode())
+
+    def seal(self) -> None:
+        """Tag the volumes, and bring everything to the disk."""
+        vg = self.layout.vg.name
+        lvm.add_tags(f"{vg}/{self.layer}", [lvm.TAG_LAYER])
+        lvm.add_tags(f"{vg}/{self.layout.pool.name}", [lvm.TAG_POOL])
+        shared = [f"{vg}/{volume.name}" for volume in self.layout.shared if volume.thin]
+        run(["lvchange", "--addtag", lvm.TAG_VOLUME, *shared])
+        run(["vgchange", "--addtag", lvm.TAG_VG, "--addtag", lvm.TAG_INIT, vg])
+        os.sync()
+
+
+@dataclass(frozen=True)
+class Step:
+    """A named step: ``text`` is for people, ``name`` for logs, tests and JSON readers."""
+
+    name: str
+    text: str
+    action: Callable[[Installation], None]
+
+
+PREPARE = (
+    Step("image", "Looking at the image", Installation.image),
+    Step("disks", "Scanning the disks", Installation.disks),
+    Step("plan", "Planning the layout", Installation.plan),
+)
+WRITE = (
+    Step("partition", "Setting up disks and volumes", Installation.partition),
+    Step("transfer", "Writing the image", Installation.transfer),
+    Step("verify", "Reading the image back", Installation.verify),
+    Step("assemble", "Mounting the new root and filling its volumes", Installation.assemble),
+    Step("configure", "Configuring the host", Installation.configure),
+    Step("boot-files", "Copying kernel and initramfs", Installation.boot_files),
+    Step("post", "Running the %post scripts", Installation.post),
+    Step("label", "Labelling files", Installation.label),
+    Step("boot-loader", "Installing the boot loader", Installation.boot_loader),
+    Step("entry", "Writing the boot entry", Installation.entry),
+    Step("seal", "Finishing", Installation.seal),
+)
+STEPS = PREPARE + WRITE
+#: Steps whose time is the disk's and the scan's, not ours.
+DEVICE_BOUND = ("disks", "partition", "transfer", "verify")
+
+
+def run_steps(installation: Installation, steps: tuple[Step, ...]) -> None:
+    """Do ``steps`` in their order; the time of each is kept.  Raises NodeError with the step that failed."""
+    for step in steps:
+        installation.progress.step(step.name, step.text)
+        started = time.monotonic()
+        try:
+            step.action(installation)
+        except NodeError as exc:
+            log.error("step %s failed: %s", step.name, exc)
+            raise
+        installation.seconds[step.name] = time.monotonic() - started
+        log.info("step %s took %.1f s", step.name, installation.seconds[step.name])

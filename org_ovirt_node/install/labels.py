@@ -1,0 +1,60 @@
+"""SELinux labels of what the installation wrote.
+
+The image's own files bring their labels along; files that were written by a kernel without SELinux have none, and a
+node in enforcing mode would refuse them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from org_ovirt_node.install.root import NodeRoot
+from org_ovirt_node.install.system import read
+from org_ovirt_node.run import run
+
+LABEL = "security.selinux"
+
+
+def _labelled(path: Path) -> bool:
+    try:
+        os.getxattr(path, LABEL, follow_symlinks=False)
+    except OSError:
+        return False
+    return True
+
+
+def _unlabelled(base: Path, shown_as: str) -> Iterator[str]:
+    """Paths in the new system of everything below ``base``, which lies at ``shown_as`` there, without a label."""
+    for folder, _folders, names in os.walk(base):
+        place = Path(folder)
+        for path in (place, *(place / name for name in names)):
+            if not _labelled(path):
+                yield str(Path(shown_as) / path.relative_to(base))
+        for name in _folders:
+            if (place / name).is_symlink() and not _labelled(place / name):
+                yield str(Path(shown_as) / (place / name).relative_to(base))
+
+
+def policy_type(root: Path) -> str:
+    """The SELINUXTYPE of the new system, empty when it has no policy."""
+    for line in read(root, "etc/selinux/config").splitlines():
+        name, _, value = line.partition("=")
+        if name.strip() == "SELINUXTYPE":
+            return value.strip()
+    return ""
+
+
+def label_new(node: NodeRoot, shared: Sequence[str]) -> None:
+    """Label what has no label in the layer, on /boot and in the ``shared`` volumes (mount points)."""
+    policy = policy_type(node.root)
+    contexts = f"/etc/selinux/{policy}/contexts/files/file_contexts"
+    if not policy or not (node.root / contexts.lstrip("/")).is_file() or not _labelled(node.tree / "usr"):
+        return
+    paths = list(_unlabelled(node.upper, "/"))
+    for mountpoint in ("/boot", *shared):
+        paths += _unlabelled(node.root / mountpoint.lstrip("/"), mountpoint)
+    found = sorted(set(paths))
+    if found:
+        run(["setfiles", "-F", "-f", "-", contexts], root=node.root, input="\n".join(found) + "\n")

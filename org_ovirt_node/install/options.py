@@ -1,0 +1,31 @@
+"""What the caller of an installation decides, apart from the kickstart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from org_ovirt_node.install.root import SYSROOT, WORK
+from org_ovirt_node.layout.model import Firmware
+
+EFI_FIRMWARE = Path("/sys/firmware/efi")
+
+
+def running_firmware() -> Firmware:
+    """How this machine was started: what its disk shall be able to boot from, unless somebody says otherwise."""
+    return Firmware.EFI if EFI_FIRMWARE.is_dir() else Firmware.BIOS
+
+
+@dataclass(frozen=True)
+class Options:
+    """``images`` are disk image files by the name that they get; without them the machine's own disks are used."""
+
+    firmware: tuple[Firmware, ...] = ()
+    images: Mapping[str, Path] = field(default_factory=dict)
+    work: Path = WORK
+    root: Path = SYSROOT
+
+    @property
+    def targets(self) -> tuple[Firmware, ...]:
+        return self.firmware or (running_firmware(),)

@@ -1,0 +1,114 @@
+"""The new node's root while it is being installed: image, layer, overlay, and the shared volumes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.mounts import chroot_ready, loop_device, mounted, overlaid
+from org_ovirt_node.run import run
+
+#: Where Anaconda has the new system too, so that %post scripts find what they expect.
+SYSROOT = Path("/mnt/sysroot")
+WORK = Path("/mnt/ovirt-node")
+INNER = "LiveOS/rootfs.img"
+#: Names inside a layer's file system.
+UPPER, OVERLAY_WORK = "upper", "work"
+
+
+@dataclass(frozen=True)
+class NodeRoot:
+    """Where the parts are mounted; ``tree`` is the image's own root tree, read-only, ``root`` the overlay."""
+
+    tree: Path
+    layer: Path
+    root: Path
+
+    @property
+    def upper(self) -> Path:
+        return self.layer / UPPER
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A file system of the node: its device, mount point, type and options."""
+
+    device: str
+    mountpoint: str
+    fstype: str
+    options: tuple[str, ...] = ()
+
+
+@contextmanager
+def image_tree(device: str, target: Path) -> Iterator[Path]:
+    """Mount an image read-only and yield its root tree, that of the inner image where there is one.
+
+    Raises PayloadError when there is no root tree in it.
+    """
+    with ExitStack() as stack:
+        tree = stack.enter_context(mounted(device, target / "image", fstype="squashfs", options=["ro"]))
+        inner = tree / INNER
+        if inner.is_file():
+            loop = stack.enter_context(loop_device(inner, readonly=True))
+            tree = stack.enter_context(mounted(loop, target / "rootfs", options=["ro"]))
+        if not (tree / "usr").is_dir():
+            raise PayloadError(
+                "the image holds neither a root tree nor LiveOS/rootfs.img",
+                hint="Build it with 'ovirt-node-image build' or livemedia-creator.",
+            )
+        yield tree
+
+
+@contextmanager
+def node_root(image: str, layer: Mount, mounts: Sequence[Mount], *, work: Path, root: Path) -> Iterator[NodeRoot]:
+    """Assemble the node's root at ``root`` for the length of the block; ``mounts`` are seeded on the way.
+
+    A volume gets the image's own content of its directory before anything else can write there.
+    """
+    with ExitStack() as stack:
+        tree = stack.enter_context(image_tree(image, work))
+        base = stack.enter_context(mounted(layer.device, work / "layer", fstype=layer.fstype))
+        for name in (UPPER, OVERLAY_WORK):
+            (base / name).mkdir(exist_ok=True)
+        copy_attributes(tree, base / UPPER)
+        stack.enter_context(overlaid([tree], base / UPPER, base / OVERLAY_WORK, root))
+        ordered = sorted(mounts, key=lambda mount: mount.mountpoint)
+        for mount in ordered:
+            target = root / mount.mountpoint.lstrip("/")
+            stack.enter_context(mounted(mount.device, target, fstype=mount.fstype, options=mount.options))
+            below = [other.mountpoint for other in ordered if other.mountpoint.startswith(mount.mountpoint + "/")]
+            seed(tree, mount.mountpoint, target, below)
+        stack.enter_context(chroot_ready(root))
+        yield NodeRoot(tree=tree, layer=base, root=root)
+
+
+def copy_attributes(source: Path, target: Path) -> None:
+    """Give ``target`` the owner, mode and extended attributes (SELinux label) of ``source``."""
+    status = source.lstat()
+    os.chown(target, status.st_uid, status.st_gid)
+    shutil.copystat(source, target)
+
+
+def seed(tree: Path, mountpoint: str, target: Path, separate: Sequence[str]) -> None:
+    """Bring the image's content of ``mountpoint`` to the volume mounted at ``target``.
+
+    What lies in the volumes ``separate`` (mount points below this one) is left to them, their mount points are made.
+    Nothing that is there already is overwritten: a second run, or a volume that was kept, loses nothing.
+    """
+    source = tree / mountpoint.lstrip("/")
+    if not source.is_dir():
+        return
+    copy_attributes(source, target)
+    if any(source.iterdir()):
+        excluded = [f"--exclude={path[len(mountpoint) :]}/*" for path in separate]
+        run(
+            ["rsync", "-aHAX", "--numeric-ids", "--ignore-existing", *excluded, f"{source}/", f"{target}/"],
+            hint="Is the volume large enough for what the image brings?",
+        )
+    for path in separate:
+        (target / path[len(mountpoint) :].lstrip("/")).mkdir(parents=True, exist_ok=True)

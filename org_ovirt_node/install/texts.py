@@ -1,0 +1,113 @@
+"""The files of a new node's /etc as text: pure renderers."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import NAMESPACE_DNS, uuid5
+
+from org_ovirt_node.kickstart.model import NetworkRequest
+
+FSTAB_HEADER = "# The root file system has no line here: it is an overlay that the initramfs mounts (see nodectl(8)).\n"
+
+
+@dataclass(frozen=True)
+class FstabLine:
+    """One line of fstab(5)."""
+
+    spec: str
+    mountpoint: str
+    fstype: str
+    options: tuple[str, ...]
+    passno: int = 2
+
+
+def escape(field: str) -> str:
+    """A field of fstab with white space and backslash as octal, as fstab(5) and getmntent(3) want it."""
+    return "".join(f"\\{ord(char):03o}" if char in " \t\n\\#" else char for char in field)
+
+
+def fstab(lines: Sequence[FstabLine]) -> str:
+    """fstab(5), parents before children."""
+    rows = []
+    for line in sorted(lines, key=lambda item: item.mountpoint):
+        options = ",".join(line.options) or "defaults"
+        rows.append(f"{escape(line.spec)} {escape(line.mountpoint)} {line.fstype} {options} 0 {line.passno}\n")
+    return FSTAB_HEADER + "".join(rows)
+
+
+def _prefix(netmask: str) -> int:
+    return ipaddress.ip_network(f"0.0.0.0/{netmask}").prefixlen
+
+
+def _is_mac(device: str) -> bool:
+    parts = device.split(":")
+    return len(parts) == 6 and all(len(part) == 2 for part in parts)
+
+
+def connection_name(request: NetworkRequest) -> str:
+    """The profile's name, which is also its file's: the device, or "wired" for any wired card."""
+    return request.device.replace(":", "") or "wired"
+
+
+def keyfile(request: NetworkRequest) -> str:
+    """A NetworkManager profile in keyfile form (nm-settings-keyfile(5))."""
+    name = connection_name(request)
+    lines = ["[connection]", f"id={name}", f"uuid={uuid5(NAMESPACE_DNS, name)}", "type=ethernet"]
+    if request.device and not _is_mac(request.device):
+        lines.append(f"interface-name={request.device}")
+    if not request.onboot:
+        lines.append("autoconnect=false")
+    lines += ["", "[ethernet]"]
+    if _is_mac(request.device):
+        lines.append(f"mac-address={request.device.upper()}")
+    if request.mtu:
+        lines.append(f"mtu={request.mtu}")
+    servers4 = [server for server in request.nameservers if ":" not in server]
+    servers6 = [server for server in request.nameservers if ":" in server]
+    lines += ["", "[ipv4]", *_ipv4(request), *_dns(servers4, request.search)]
+    lines += ["", "[ipv6]", *_ipv6(request), *_dns(servers6, ())]
+    return "\n".join(lines) + "\n"
+
+
+def _dns(servers: Sequence[str], search: Sequence[str]) -> list[str]:
+    lines = []
+    if servers:
+        lines.append("dns=" + "".join(f"{server};" for server in servers))
+    if search:
+        lines.append("dns-search=" + "".join(f"{domain};" for domain in search))
+    return lines
+
+
+def _ipv4(request: NetworkRequest) -> list[str]:
+    if request.ip == "none":
+        return ["method=disabled"]
+    if request.ip == "dhcp":
+        return ["method=auto"]
+    address = f"{request.address}/{_prefix(request.netmask)}"
+    if request.gateway:
+        address += f",{request.gateway}"
+    return ["method=manual", f"address1={address}"]
+
+
+def _ipv6(request: NetworkRequest) -> list[str]:
+    if request.ipv6 in ("auto", "dhcp"):
+        return [f"method={request.ipv6}"]
+    if request.ipv6 == "ignore":
+        return ["method=ignore"]
+    address = request.ipv6 if "/" in request.ipv6 else f"{request.ipv6}/64"
+    if request.ipv6_gateway:
+        address += f",{request.ipv6_gateway}"
+    return ["method=manual", f"address1={address}"]
+
+
+def with_setting(text: str, name: str, value: str) -> str:
+    """``text`` (lines ``NAME=value``) with ``name`` set; the last assignment is replaced or a line added."""
+    lines = text.splitlines()
+    found = [number for number, line in enumerate(lines) if line.split("=", 1)[0].strip() == name]
+    if found:
+        lines[found[-1]] = f"{name}={value}"
+    else:
+        lines.append(f"{name}={value}")
+    return "\n".join(lines) + "\n"
