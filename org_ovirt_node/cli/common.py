@@ -1,0 +1,151 @@
+"""What the command-line programs share: common options, the log file, and how an error reaches the user.
+
+Exit status: 0 done, the status of the :class:`NodeError` that ended the program, 2 wrong usage (argparse), 70 a defect
+of ours (EX_SOFTWARE of sysexits.h), 130 interrupted, 143 terminated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Callable, Optional
+
+from org_ovirt_node.errors import Interrupted, NodeError
+from org_ovirt_node.progress import JsonProgress, Progress, TextProgress
+
+log = logging.getLogger(__name__)
+
+DEFECT = 70
+INTERRUPTED = 130
+TERMINATED = 143
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+URL_CREDENTIALS = re.compile(r"//[^/@\s]+@")
+SYSTEM_LOGS = Path("/var/log/ovirt-node")
+
+Action = Callable[[argparse.Namespace], int]
+
+
+class Terminated(Interrupted):
+    """SIGTERM or SIGHUP."""
+
+    status = TERMINATED
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """The options that every program takes."""
+    group = parser.add_argument_group("common options")
+    group.add_argument("-v", "--verbose", action="store_true", help="show the log on the terminal as well")
+    group.add_argument("--log", metavar="FILE", type=Path, help="write the log to FILE")
+
+
+def add_progress_option(parser: argparse.ArgumentParser) -> None:
+    """``--json-progress``, for programs that work for long; see :func:`progress_for`."""
+    parser.add_argument("--json-progress", action="store_true", help="report progress as one JSON object per line")
+
+
+def progress_for(options: argparse.Namespace) -> Progress:
+    """What shows progress: JSON lines on standard output when asked for, else text on standard error."""
+    return JsonProgress() if getattr(options, "json_progress", False) else TextProgress()
+
+
+def default_log(program: str) -> Path:
+    """Where ``program`` keeps its log: /var/log/ovirt-node for root, else below $XDG_STATE_HOME."""
+    if os.geteuid() == 0:
+        return SYSTEM_LOGS / f"{program}.log"
+    state = os.environ.get("XDG_STATE_HOME", "")
+    return (Path(state) if state else Path.home() / ".local/state") / "ovirt-node" / f"{program}.log"
+
+
+def start_log(program: str, file: Optional[Path], verbose: bool) -> Optional[Path]:
+    """Send the log to ``file`` (or the default place) and return it.
+
+    A log that the user asked for must open (raises :class:`NodeError`); the default one is done without when its
+    folder cannot be written, and then None is returned.
+    """
+    root = logging.getLogger()
+    root.setLevel(logging.DEBUG)
+    # urllib3 and blivet log every byte range and every udev property at this level.
+    for noisy in ("urllib3", "blivet"):
+        logging.getLogger(noisy).setLevel(logging.INFO)
+    if verbose:
+        shown = logging.StreamHandler(sys.stderr)
+        shown.setFormatter(logging.Formatter("%(message)s"))
+        root.addHandler(shown)
+    path = file if file is not None else default_log(program)
+    try:
+        if file is None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        written = logging.FileHandler(path, encoding="utf-8")
+    except OSError as exc:
+        if file is not None:
+            raise NodeError(f"the log {path} cannot be written: {exc.strerror}") from exc
+        return None
+    written.setFormatter(logging.Formatter(LOG_FORMAT))
+    root.addHandler(written)
+    return path
+
+
+def _terminated(number: int, frame: Optional[FrameType]) -> None:
+    # A second signal must not cut the release of mounts and devices short.
+    for each in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    raise Terminated(f"stopped by {signal.Signals(number).name}; everything was released")
+
+
+@contextmanager
+def termination_raises() -> Iterator[None]:
+    """Turn SIGTERM and SIGHUP into :class:`Terminated`, so that ``finally`` and ``with`` release what is held."""
+    before = {number: signal.signal(number, _terminated) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(program: str, text: str) -> None:
+    print(f"{program}: {text}", file=sys.stderr, flush=True)
+
+
+def main(parser: argparse.ArgumentParser, action: Action, argv: Optional[Sequence[str]] = None) -> int:
+    """Parse ``argv``, run ``action`` with the options, and turn whatever happens into an exit status.
+
+    ``parser`` must have had :func:`add_common_options`; its ``prog`` names the log and begins every message.
+    """
+    options = parser.parse_args(argv)
+    program = parser.prog
+    logfile: Optional[Path] = None
+    try:
+        logfile = start_log(program, options.log, options.verbose)
+        given = shlex.join(sys.argv[1:] if argv is None else argv)
+        log.debug("%s started: %s", program, URL_CREDENTIALS.sub("//********@", given))
+        with termination_raises():
+            return action(options)
+    except NodeError as exc:
+        log.debug("failed", exc_info=True)
+        _say(program, exc.message)
+        if exc.hint:
+            _say(program, exc.hint)
+        return exc.status
+    except KeyboardInterrupt:
+        log.debug("interrupted", exc_info=True)
+        _say(program, "interrupted; everything was released")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Who reads our output went away (``… | head``): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as exc:
+        log.critical("a defect", exc_info=True)
+        where = f"; the details are in {logfile}" if logfile else " (run it again with --log FILE for the details)"
+        _say(program, f"internal error: {type(exc).__name__}: {exc}{where}")
+        return DEFECT

@@ -1,0 +1,44 @@
+"""SELinux labels of a tree, by the tree's own policy."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Optional
+
+from org_ovirt_node.progress import Progress
+from org_ovirt_node.run import run
+
+CONFIG = Path("etc/selinux/config")
+#: File systems of the running kernel, which get their labels at run time.
+NOT_LABELLED = ("/proc", "/sys", "/dev", "/run")
+
+
+def policy_type(config: str) -> str:
+    """The policy that /etc/selinux/config selects (selinux_config(5)); "" when it selects none."""
+    found = re.search(r"^\s*SELINUXTYPE\s*=\s*(\S+)", config, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def file_contexts(root: Path) -> Optional[Path]:
+    """The policy's file contexts, as a path within ``root``; None where the tree has no policy or no setfiles."""
+    config = root / CONFIG
+    if not config.is_file() or not any((root / folder / "setfiles").exists() for folder in ("usr/sbin", "sbin")):
+        return None
+    contexts = Path("etc/selinux") / policy_type(config.read_text(encoding="utf-8")) / "contexts/files/file_contexts"
+    return contexts if (root / contexts).is_file() else None
+
+
+def apply(root: Path, progress: Progress) -> bool:
+    """Label every file below ``root``; returns False where the tree has no policy.
+
+    The tree's own setfiles runs in a chroot.  It writes ``security.selinux`` attributes, which the host's kernel
+    stores whether it knows SELinux or not.  A file that has its label already is not touched.
+    """
+    contexts = file_contexts(root)
+    if contexts is None:
+        return False
+    progress.step("labels", "Setting SELinux labels")
+    excluded = [part for path in NOT_LABELLED if (root / path.lstrip("/")).is_dir() for part in ("-e", path)]
+    run(["setfiles", "-F", *excluded, f"/{contexts}", "/"], root=root)
+    return True
