@@ -35,7 +35,7 @@ class NodeSection:
     image_slots: int = DEFAULT_SLOTS
     layer_size: Optional[int] = None
     boot_tries: int = DEFAULT_TRIES
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
     noverifyssl: bool = False
     cacert: str = ""
     volumes: tuple[VolumeRequest, ...] = ()
@@ -108,6 +108,8 @@ class LogicalVolumeRequest:
     pool: str = ""
     metadata_size: int = 0
     chunk_size: int = 0
+    #: ``--recommended``: the default size (swap only).
+    recommended: bool = False
     line: int = 0
 
 
@@ -197,15 +199,16 @@ class NetworkRequest:
 
 @dataclass(frozen=True)
 class Script:
-    """A %pre or %post script.  ``chroot`` only matters for %post."""
+    """A script.  ``chroot`` only matters for %post; ``file`` and ``line`` are where its section starts."""
 
-    stage: str  # pre, pre-install, post
+    stage: str  # pre, pre-install, post, onerror, traceback
     body: str = field(repr=False)
     interpreter: str = "/bin/sh"
     chroot: bool = True
     erroronfail: bool = False
     log: str = ""
     line: int = 0
+    file: str = ""
 
 
 @dataclass(frozen=True)

@@ -59,6 +59,11 @@ class Disk:
     #: True when neither a partition table nor a file system, PV or other signature was found on it.
     blank: bool = True
     readonly: bool = False
+    #: What lies on the disk itself, without a partition table (``LVM2_member``, ``ext4`` …), and its label.
+    fstype: str = ""
+    label: str = ""
+    #: Why the disk must not be used, such as "the image is read from it"; empty for a disk that may be.
+    protected: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,208 @@
+"""Checks of the single values of the section.  Each returns the value or raises ValueError with what is accepted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from org_ovirt_node.kickstart.units import human_size, parse_size
+from org_ovirt_node.layout.policy import BY_MOUNTPOINT, DEFAULT_FS, FS_TYPES, LAYER, minimum_size
+
+URLS = "file:/PATH, http://…, https://…, nfs:HOST:/PATH, hd:DEVICE:/PATH (or hd:LABEL=NAME:/PATH) or cdrom:/PATH"
+
+#: lvm(8): names of VGs and LVs are made of these, do not start with a hyphen, and are neither "." nor "..".
+_LVM_NAME = re.compile(r"[a-zA-Z0-9+_.][a-zA-Z0-9+_.-]*", re.ASCII)
+#: lvm(8) keeps these for itself, as beginnings and anywhere in a name of an LV.
+_LVM_STARTS = ("snapshot", "pvmove")
+_LVM_PARTS = re.compile(
+    "_(cdata|cmeta|corig|cpool|cvol|iorig|mimage|mlog|pmspare|rimage|rmeta|tdata|tmeta|vdata|vorigin|wcorig)"
+)
+#: The kernel's name of a mapped device (VG, hyphen, LV, hyphens doubled) has at most 127 bytes.  Half of it for each.
+_LVM_LENGTH = 63
+
+#: Mount points that no volume can have, with the reason.
+_MOUNT_FIXED = {
+    "/": "the root is the layer; its size is --layer-size",
+    "/boot": "/boot is a partition of its own, for the boot loader",
+}
+_MOUNT_IMAGE = ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/root")
+_MOUNT_KERNEL = ("/dev", "/proc", "/sys", "/run", "/boot")
+_MOUNT_NAME = re.compile(r"(/[A-Za-z0-9_.+@-]+)+", re.ASCII)
+
+
+def url(text: str) -> str:
+    """A source of the image."""
+    if not text or any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError(f"it is not a URL; accepted is {URLS}")
+    scheme, colon, rest = text.partition(":")
+    if not colon:
+        raise ValueError(f"it has no scheme; accepted is {URLS}")
+    if scheme in ("http", "https"):
+        return _web(text, "an image")
+    if scheme == "file":
+        path = rest[2:] if rest.startswith("//") else rest
+        if not path.startswith("/") or path.endswith("/"):
+            raise ValueError("it has no absolute path; accepted is file:/PATH or file:///PATH")
+        return text
+    if scheme == "cdrom":
+        _absolute(rest, "cdrom:/PATH")
+        return text
+    if scheme == "nfs":
+        return _nfs(text, rest)
+    if scheme == "hd":
+        return _hd(text, rest)
+    raise ValueError(f"its scheme {scheme!r} is unknown; accepted is {URLS}")
+
+
+def _absolute(path: str, accepted: str) -> None:
+    if not path.startswith("/") or path.endswith("/"):
+        raise ValueError(f"it has no absolute path of a file; accepted is {accepted}")
+
+
+def _web(text: str, of: str) -> str:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"it is not a URL: {error}") from error
+    if not parts.hostname or not text.partition(":")[2].startswith("//"):
+        raise ValueError(f"it has no host; accepted is {parts.scheme}://HOST/PATH")
+    if port == 0:
+        raise ValueError("its port is 0")
+    if of == "an image" and (parts.path in ("", "/") or parts.path.endswith("/")):
+        raise ValueError(f"it has no path of a file; accepted is {parts.scheme}://HOST/PATH")
+    return text
+
+
+def _nfs(text: str, rest: str) -> str:
+    accepted = "nfs:HOST:/PATH"
+    if rest.startswith("["):  # an IPv6 address
+        host, bracket, path = rest.partition("]:")
+        host = host + "]" if bracket else ""
+    else:
+        host, _, path = rest.partition(":")
+    if not host or "/" in host:
+        raise ValueError(f"it has no host; accepted is {accepted}")
+    _absolute(path, accepted)
+    return text
+
+
+def _hd(text: str, rest: str) -> str:
+    accepted = "hd:DEVICE:/PATH, hd:LABEL=NAME:/PATH or hd:UUID=ID:/PATH"
+    device, _, path = rest.partition(":/")
+    if not device or (device.startswith(("LABEL=", "UUID=")) and not device.partition("=")[2]):
+        raise ValueError(f"it has no device; accepted is {accepted}")
+    _absolute("/" + path if rest.partition(":/")[1] else "", accepted)
+    return text
+
+
+def proxy(text: str) -> str:
+    """A proxy for HTTP and HTTPS."""
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError("it has blanks in it; accepted is http://[USER:PASSWORD@]HOST:PORT")
+    if text.partition(":")[0] not in ("http", "https"):
+        raise ValueError("it is not a proxy; accepted is http://[USER:PASSWORD@]HOST:PORT or https://…")
+    return _web(text, "a proxy")
+
+
+def sha256(text: str) -> str:
+    """A digest in hexadecimal, in lower case."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text, re.ASCII):
+        raise ValueError(
+            f"it is not a SHA-256 digest; accepted are 64 hexadecimal digits, and it has {len(text)} letters"
+        )
+    return text.lower()
+
+
+def lvm_name(text: str) -> str:
+    """A name of a VG or of an LV, by the rules of lvm(8)."""
+    accepted = "accepted are letters, digits and + _ . -, and no hyphen at the start"
+    if not _LVM_NAME.fullmatch(text) or text in (".", ".."):
+        raise ValueError(f"it is not a name for LVM; {accepted}")
+    if len(text) > _LVM_LENGTH:
+        raise ValueError(f"it is longer than {_LVM_LENGTH} letters")
+    if text.startswith(_LVM_STARTS) or _LVM_PARTS.search(text):
+        raise ValueError("LVM keeps this name for itself")
+    return text
+
+
+def vg_name(text: str) -> str:
+    """A name of a VG; /dev/<vg> must not be there already for something else."""
+    if text in ("disk", "mapper", "pts", "shm", "input", "net", "block", "char", "bus", "cpu", "dri", "snd"):
+        raise ValueError(f"/dev/{text} belongs to the kernel or to udev")
+    return lvm_name(text)
+
+
+def between(low: int, high: int) -> Callable[[str], int]:
+    """A check for a whole number from ``low`` to ``high``."""
+
+    def check(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,6}", text, re.ASCII) or not low <= int(text) <= high:
+            raise ValueError(f"it is not a number from {low} to {high}")
+        return int(text)
+
+    return check
+
+
+def size(text: str) -> int:
+    """A size in bytes."""
+    return parse_size(text)
+
+
+def layer_size(text: str) -> int:
+    """The size of a layer."""
+    found = parse_size(text)
+    if found < LAYER.minimum:
+        raise ValueError(f"it is too small; a layer needs at least {human_size(LAYER.minimum)}")
+    return found
+
+
+def fstype(text: str) -> str:
+    """A file system for a volume."""
+    if text not in FS_TYPES:
+        raise ValueError(f"it is not supported for a volume; accepted are {' and '.join(FS_TYPES)}")
+    return text
+
+
+def path(text: str) -> str:
+    """An absolute path of a file."""
+    if not text.startswith("/") or text.endswith("/") or not text.isprintable():
+        raise ValueError("it is not an absolute path of a file")
+    return text
+
+
+def mountpoint(text: str) -> str:
+    """A mount point that can be a separate volume."""
+    if ".." in text.split("/") or "." in text.split("/") or "//" in text:
+        raise ValueError("a mount point has neither '.' nor '..' nor an empty part in it")
+    if text in _MOUNT_FIXED:
+        raise ValueError(f"it cannot be a volume: {_MOUNT_FIXED[text]}")
+    if not _MOUNT_NAME.fullmatch(text):
+        raise ValueError("it is not a mount point; accepted is an absolute path of letters, digits and _ . + @ -")
+    top = "/" + text.split("/")[1]
+    if top in _MOUNT_IMAGE:
+        raise ValueError(f"it cannot be a volume: {top} belongs to the image and its layer")
+    if top in _MOUNT_KERNEL:
+        raise ValueError(f"it cannot be a volume: {top} belongs to the kernel or to the boot loader")
+    return text
+
+
+def too_small(mount: str, fs: str, bytes_: int) -> str:
+    """Why a volume of that size would be too small, or nothing."""
+    least = minimum_size(mount, fs or DEFAULT_FS)
+    return f"it is too small; {mount} needs at least {human_size(least)}" if bytes_ < least else ""
+
+
+def not_removable(mount: str) -> str:
+    """Why ``novolume`` cannot name that mount point, or nothing."""
+    default = BY_MOUNTPOINT.get(mount)
+    removable = [name for name, found in BY_MOUNTPOINT.items() if found.removable and name != "swap"]
+    if default is None:
+        return f"it is not one of the default volumes; accepted are {', '.join(removable)}"
+    return "" if default.removable else "every layer shares it, so it must be a volume of its own"
+
+
+def without_password(text: str) -> str:
+    """``text`` with the password of a URL replaced."""
+    return re.sub(r"(//[^/@:\s]*):[^/@\s]*@", r"\1:********@", text)

@@ -1,0 +1,213 @@
+"""Which standard commands and options are taken, which mean nothing here, and which are refused by name.
+
+pykickstart parses each line; this table then says whether everything on it is something that we do.  What is not in
+the table is refused, so a new option of pykickstart's can never be ignored in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from org_ovirt_node.errors import KickstartProblem
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a file, for errors."""
+
+    file: str = ""
+    line: int = 0
+
+    def fail(self, message: str, *, hint: str = "") -> NoReturn:
+        raise KickstartProblem(message, file=self.file, line=self.line, hint=hint)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A command as pykickstart parsed it, and the options that were really written, with their values as text."""
+
+    command: str
+    data: Any
+    given: dict[str, tuple[str, ...]] = field(repr=False)
+    place: Place
+
+    def fail(self, message: str, *, hint: str = "") -> NoReturn:
+        self.place.fail(f"{self.command}: {message}", hint=hint)
+
+    def text(self, option: str) -> str:
+        """The value of an option as written, empty when it was not."""
+        return self.given.get(option, ("",))[-1]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A supported command: the options that are supported, and whether it may be given more than once."""
+
+    options: tuple[str, ...] = ()
+    many: bool = False
+    #: Commands that exclude each other, each of them also itself.
+    group: str = ""
+    #: True for what has a meaning in Anaconda only and changes nothing on the installed node.
+    harmless: bool = False
+
+
+def _options(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_ENDING = Command(group="reboot, poweroff, halt and shutdown")
+_PART = Command(
+    _options(
+        "--fstype --size --grow --maxsize --ondisk --label --fsoptions --encrypted --passphrase --luks-version "
+        "--asprimary"
+    ),
+    many=True,
+)
+_DISPLAY = Command(_options("--non-interactive"), many=True, harmless=True)
+
+COMMANDS = {
+    "ignoredisk": Command(_options("--drives --only-use")),
+    "clearpart": Command(_options("--all --linux --none --drives --initlabel --disklabel")),
+    "zerombr": Command(),
+    "autopart": Command(
+        _options("--type --fstype --nohome --noswap --encrypted --passphrase --luks-version"),
+    ),
+    "part": _PART,
+    "partition": _PART,
+    "volgroup": Command(_options("--pesize --reserved-space --reserved-percent"), many=True),
+    "logvol": Command(
+        _options(
+            "--vgname --name --size --percent --grow --maxsize --fstype --fsoptions --thinpool --thin --poolname "
+            "--metadatasize --chunksize --recommended"
+        ),
+        many=True,
+    ),
+    "bootloader": Command(_options("--append --timeout --location --boot-drive")),
+    "rootpw": Command(_options("--iscrypted --plaintext --lock")),
+    "user": Command(
+        _options("--name --password --iscrypted --plaintext --lock --uid --gid --groups --homedir --shell --gecos"),
+        many=True,
+    ),
+    "group": Command(_options("--name --gid"), many=True),
+    "sshkey": Command(_options("--username"), many=True),
+    "lang": Command(),
+    "keyboard": Command(_options("--vckeymap --xlayouts")),
+    "timezone": Command(_options("--utc --isUtc --ntpservers")),
+    "timesource": Command(_options("--ntp-server"), many=True),
+    "network": Command(
+        _options(
+            "--device --bootproto --ip --netmask --gateway --nameserver --hostname --mtu --onboot --noipv4 --noipv6 "
+            "--ipv6 --ipv6gateway --ipv4-dns-search --ipv6-dns-search --activate --no-activate"
+        ),
+        many=True,
+    ),
+    "services": Command(_options("--enabled --disabled")),
+    "selinux": Command(_options("--enforcing --permissive --disabled")),
+    "firewall": Command(_options("--enable --disable")),
+    "reboot": _ENDING,
+    "poweroff": _ENDING,
+    "halt": _ENDING,
+    "shutdown": _ENDING,
+    "text": _DISPLAY,
+    "cmdline": _DISPLAY,
+    "graphical": _DISPLAY,
+    "skipx": Command(many=True, harmless=True),
+    "eula": Command(_options("--agreed"), many=True, harmless=True),
+    "firstboot": Command(_options("--disable"), many=True, harmless=True),
+}
+
+_IMAGE = "A node is installed from the image that %addon org_ovirt_node names with --image."
+_LATER = "It is not supported yet."
+_WHOLE = "A node's disks are taken whole, or not at all."
+#: Why a command is refused, where there is more to say than that it is not supported.
+REFUSED_COMMANDS = {
+    **dict.fromkeys(("liveimg", "url", "nfs", "harddrive", "cdrom", "hmc", "repo", "method", "module"), _IMAGE),
+    **dict.fromkeys(("ostreesetup", "ostreecontainer", "bootc"), _IMAGE),
+    **dict.fromkeys(("iscsi", "iscsiname", "fcoe", "raid", "multipath", "zfcp", "nvdimm", "dmraid"), _LATER),
+    "mount": _WHOLE,
+    "reqpart": "autopart makes the partitions that the firmware needs.",
+    "btrfs": "A node's volumes are thin LVs.",
+    "snapshot": "A node goes back to an earlier layer with nodectl rollback.",
+}
+#: Why an option is refused, where there is more to say.
+REFUSED_OPTIONS = {
+    ("bootloader", "--disabled"): "A node needs its boot loader; --location=none leaves out only the boot sectors.",
+    ("bootloader", "--driveorder"): "Give --boot-drive=DISK.",
+    ("volgroup", "--useexisting"): _LATER,
+    ("volgroup", "--noformat"): _LATER,
+    ("logvol", "--useexisting"): _LATER,
+    ("logvol", "--noformat"): _LATER,
+    ("logvol", "--encrypted"): "Encrypt the physical volume: part pv.01 --encrypted --passphrase=….",
+    ("part", "--onpart"): _WHOLE,
+    ("part", "--noformat"): _WHOLE,
+    ("clearpart", "--list"): _WHOLE,
+    ("reboot", "--kexec"): "A node boots through its boot loader, which counts the tries.",
+    ("firstboot", "--enable"): "A node has no first-boot dialog; accepted is --disable.",
+}
+
+#: Options whose values never reach a message or a log, and commands whose plain words do not.
+SECRET_OPTIONS = ("--password", "--passphrase", "--escrowcert", "--hw-passphrase", "--wpakey", "--wepkey", "--md5pass")
+SECRET_COMMANDS = ("rootpw", "sshpw")
+
+
+def refuse_command(name: str, place: Place) -> NoReturn:
+    """Refuse a command that is not supported."""
+    why = REFUSED_COMMANDS.get(name, f"Supported are {', '.join(sorted(COMMANDS))}.")
+    place.fail(f"the command {name!r} is not supported", hint=why)
+
+
+def options_given(parser: Any, args: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The options among ``args`` by their first name, with their values, as ``parser`` (argparse) reads them.
+
+    ``args`` have been parsed without an error, so every option is known and abbreviations are unique.
+    """
+    actions: dict[str, Any] = getattr(parser, "_option_string_actions", {})
+    given: dict[str, tuple[str, ...]] = {}
+    position = 0
+    while position < len(args):
+        name, equals, value = args[position].partition("=")
+        position += 1
+        if name == "--":
+            break
+        if not name.startswith("--"):
+            continue
+        matches = [actions[name]] if name in actions else [a for key, a in actions.items() if key.startswith(name)]
+        if not matches:
+            given[name] = (*given.get(name, ()), value)
+            continue
+        action = matches[0]
+        if not equals and action.nargs is None and position < len(args):
+            value = args[position]
+            position += 1
+        first = action.option_strings[0]
+        given[first] = (*given.get(first, ()), value)
+    return given
+
+
+def secrets_in(command: str, args: Sequence[str]) -> list[str]:
+    """The words of a line that must not be shown."""
+    secrets = []
+    after_secret = False
+    for arg in args:
+        name, _, value = arg.partition("=")
+        if after_secret or (command in SECRET_COMMANDS and not arg.startswith("--")):
+            secrets.append(arg)
+        is_secret = len(name) > len("--p") and any(option.startswith(name) for option in SECRET_OPTIONS)
+        if is_secret and value:
+            secrets.append(value)
+        after_secret = is_secret and not value
+    return secrets
+
+
+def check_options(line: Line) -> None:
+    """Refuse what is on the line and is not supported, or is there twice."""
+    command = COMMANDS[line.command]
+    for option, values in line.given.items():
+        if option not in command.options:
+            name = "part" if line.command == "partition" else line.command
+            why = REFUSED_OPTIONS.get((name, option), f"Supported are {', '.join(command.options) or 'no options'}.")
+            line.fail(f"the option {option} is not supported", hint=why)
+        if len(values) > 1:
+            line.fail(f"the option {option} is given {len(values)} times", hint="Give it once.")

@@ -1,0 +1,85 @@
+"""Where a kickstart comes from: a file, or a web server.  Everything comes back as text or as one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from org_ovirt_node.errors import KickstartProblem
+
+#: Seconds to connect, and seconds between two parts of an answer.
+TIMEOUT = (15, 60)
+#: A kickstart is text that someone wrote; more than this is an image by mistake.
+LIMIT = 4 << 20
+
+
+def is_web(source: str) -> bool:
+    """True for what is fetched from a web server."""
+    return source.partition("://")[0] in ("http", "https")
+
+
+def fetch(source: str, *, proxy: str = "") -> str:
+    """The text of a kickstart: a path, ``file:`` with a path, or an http or https URL.
+
+    Raises :class:`KickstartProblem` when it cannot be read or is not UTF-8 text.
+    """
+    content = _from_web(source, proxy) if is_web(source) else _from_file(local_path(source), source)
+    if len(content) > LIMIT:
+        raise KickstartProblem(f"{source} is larger than {LIMIT >> 20} MiB, so it is not a kickstart")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise KickstartProblem("this is not UTF-8 text", file=source, line=line) from error
+    if "\0" in text:
+        raise KickstartProblem("this is not text", file=source, line=text.count("\n", 0, text.index("\0")) + 1)
+    return text
+
+
+def local_path(source: str) -> Path:
+    """The path of a source that is not on a web server.  Raises KickstartProblem for another scheme."""
+    scheme, colon, _ = source.partition(":")
+    if colon and scheme == "file":
+        return Path(urlsplit(source).path)
+    if "://" in source:
+        raise KickstartProblem(
+            f"a kickstart cannot be read from {source}", hint="Accepted are a path, file:, http: and https:."
+        )
+    return Path(source)
+
+
+def relative_to(including: str, name: str) -> str:
+    """``name`` as an %include in ``including`` means it: relative to the file that includes it."""
+    if "://" in name or name.startswith("file:"):
+        return name
+    if is_web(including):
+        # An absolute path stays a path of this machine: that is where %pre scripts leave what they make.
+        return name if name.startswith("/") else urljoin(including, name)
+    return str(local_path(including).parent / name) if including else name
+
+
+def _from_file(path: Path, source: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(LIMIT + 1)
+    except (OSError, ValueError) as error:
+        cause = getattr(error, "strerror", None) or str(error)
+        raise KickstartProblem(f"the kickstart {source} cannot be read: {cause}") from error
+
+
+def _from_web(url: str, proxy: str) -> bytes:
+    proxies = {"http": proxy, "https": proxy} if proxy else None
+    content = b""
+    try:
+        with requests.get(url, timeout=TIMEOUT, proxies=proxies, stream=True) as answer:
+            if answer.status_code != requests.codes.ok:
+                raise KickstartProblem(f"the kickstart {url} cannot be read: the server says {answer.status_code}")
+            for part in answer.iter_content(1 << 16):
+                content += part
+                if len(content) > LIMIT:
+                    break
+    except (requests.RequestException, ValueError) as error:
+        raise KickstartProblem(f"the kickstart {url} cannot be read: {error}") from error
+    return content

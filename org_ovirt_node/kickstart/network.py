@@ -1,0 +1,169 @@
+"""From ``network`` lines to the host name and the connection profiles."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Sequence
+
+from org_ovirt_node.kickstart.commands import Line
+from org_ovirt_node.kickstart.model import NetworkRequest
+
+_MAC = re.compile(r"([0-9a-fA-F]{2}:){5}([0-9a-fA-F]{2})", re.ASCII)
+#: A name of an interface: at most 15 bytes (IFNAMSIZ in linux/if.h), no slash, no colon.
+_INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)
+#: RFC 1123: labels of letters, digits and hyphens; 253 letters in all, and Linux keeps 64 of them.
+_HOSTNAME = re.compile(
+    r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*", re.ASCII
+)
+_HOSTNAME_LIMIT = 64
+#: RFC 8200 asks for 1280 at least on IPv6; 68 is the least of IPv4 (RFC 791), 65535 the most of either.
+_MTU = (68, 65535)
+#: Options that are about the time of the installation only, where the network is up already.
+_INSTALL_TIME = ("--activate", "--no-activate")
+
+
+def hostname(line: Line, text: str) -> str:
+    """A host name or an address, checked."""
+    if _is_address(text):
+        return text
+    if not _HOSTNAME.fullmatch(text) or len(text) > _HOSTNAME_LIMIT:
+        line.fail(f"{text!r} is not a host name", hint="Accepted are letters, digits and hyphens, with dots between.")
+    return text
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def profiles(lines: Sequence[Line]) -> tuple[str, tuple[NetworkRequest, ...]]:
+    """The host name, and one profile for each line that says more than that."""
+    name = ""
+    found: list[NetworkRequest] = []
+    for line in lines:
+        if "--hostname" in line.given:
+            if name:
+                line.fail("--hostname was given on an earlier line already")
+            name = hostname(line, line.text("--hostname"))
+            if _is_address(name):
+                line.fail(f"--hostname={name} is an address, not a name")
+        if set(line.given) - {"--hostname", *_INSTALL_TIME}:
+            profile = _profile(line)
+            twin = next((other for other in found if other.device == profile.device), None)
+            if twin is not None:
+                which = profile.device or "any wired card"
+                line.fail(f"there is a profile for {which} on line {twin.line} already")
+            found.append(profile)
+    return name, tuple(found)
+
+
+def _profile(line: Line) -> NetworkRequest:
+    protocol = line.text("--bootproto") or "dhcp"
+    if protocol not in ("dhcp", "static"):
+        line.fail(f"--bootproto={protocol} is not supported", hint="Accepted are dhcp and static.")
+    no_ipv4 = "--noipv4" in line.given
+    static = protocol == "static" and not no_ipv4
+    for option in ("--ip", "--netmask", "--gateway"):
+        if static and option != "--gateway" and option not in line.given:
+            line.fail(f"--bootproto=static needs {option}")
+        if not static and option in line.given:
+            line.fail(f"{option} needs --bootproto=static (and no --noipv4)")
+    request = NetworkRequest(
+        device=_device(line),
+        ip="none" if no_ipv4 else protocol,
+        address=_ipv4(line, "--ip"),
+        netmask=_netmask(line),
+        gateway=_ipv4(line, "--gateway"),
+        nameservers=tuple(_address(line, "--nameserver", text) for text in _list(line, "--nameserver")),
+        search=_search(line),
+        ipv6=_ipv6(line),
+        ipv6_gateway=_ipv6_gateway(line),
+        mtu=_mtu(line),
+        onboot=bool(line.data.onboot) if "--onboot" in line.given else True,
+        line=line.place.line,
+    )
+    if request.ip == "none" and request.ipv6 == "ignore":
+        line.fail("--noipv4 and --noipv6 together leave no network")
+    return request
+
+
+def _list(line: Line, option: str) -> list[str]:
+    return [word.strip() for word in line.text(option).split(",") if word.strip()]
+
+
+def _device(line: Line) -> str:
+    device = line.text("--device")
+    if device in ("", "link"):
+        return ""
+    if device in ("bootif", "ibft"):
+        line.fail(f"--device={device} is not supported yet", hint="Accepted are a name, a MAC address and link.")
+    if _MAC.fullmatch(device):
+        return device.lower()
+    if not _INTERFACE.fullmatch(device) or device in (".", ".."):
+        line.fail(f"--device={device} is no network card", hint="Accepted are a name, a MAC address and link.")
+    return device
+
+
+def _address(line: Line, option: str, text: str) -> str:
+    if not _is_address(text):
+        line.fail(f"{option}={text} is not an address")
+    return text
+
+
+def _ipv4(line: Line, option: str) -> str:
+    text = line.text(option)
+    try:
+        return str(ipaddress.IPv4Address(text)) if option in line.given else ""
+    except ValueError:
+        line.fail(f"{option}={text} is not an IPv4 address")
+
+
+def _netmask(line: Line) -> str:
+    text = _ipv4(line, "--netmask")
+    try:
+        return str(ipaddress.IPv4Network(f"0.0.0.0/{text}").netmask) if text else ""
+    except ValueError:
+        line.fail(f"--netmask={text} is not a netmask")
+
+
+def _ipv6(line: Line) -> str:
+    text = line.text("--ipv6")
+    if "--noipv6" in line.given:
+        if "--ipv6" in line.given:
+            line.fail("--ipv6 and --noipv6 exclude each other")
+        return "ignore"
+    if text in ("", "auto", "dhcp", "ignore"):
+        return text or "auto"
+    try:
+        interface = ipaddress.IPv6Interface(text)
+    except ValueError:
+        line.fail(f"--ipv6={text} is not supported", hint="Accepted are auto, dhcp and ADDRESS/PREFIX.")
+    if "/" not in text:
+        line.fail(f"--ipv6={text} has no prefix", hint="Accepted are auto, dhcp and ADDRESS/PREFIX.")
+    return str(interface)
+
+
+def _ipv6_gateway(line: Line) -> str:
+    text = line.text("--ipv6gateway")
+    try:
+        return str(ipaddress.IPv6Address(text)) if "--ipv6gateway" in line.given else ""
+    except ValueError:
+        line.fail(f"--ipv6gateway={text} is not an IPv6 address")
+
+
+def _search(line: Line) -> tuple[str, ...]:
+    found = _list(line, "--ipv4-dns-search") + _list(line, "--ipv6-dns-search")
+    return tuple(dict.fromkeys(hostname(line, text) for text in found))
+
+
+def _mtu(line: Line) -> int:
+    text = line.text("--mtu")
+    if not text:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or not _MTU[0] <= int(text) <= _MTU[1]:
+        line.fail(f"--mtu={text} is not a number from {_MTU[0]} to {_MTU[1]}")
+    return int(text)

@@ -1,0 +1,276 @@
+"""pykickstart's parser with what it lacks: the file and line of every error, and nothing that is ignored.
+
+pykickstart gives sections no line numbers, and its errors know the line but not the file; so the lines are counted
+here, as they are read, for the file that is being read.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Callable
+from typing import Any, Optional
+
+from pykickstart import constants
+from pykickstart.errors import KickstartError
+from pykickstart.parser import STATE_COMMANDS, KickstartParser, PutBackIterator
+from pykickstart.sections import (
+    NullSection,
+    PostScriptSection,
+    PreInstallScriptSection,
+    PreScriptSection,
+    ScriptSection,
+    Section,
+    TracebackScriptSection,
+)
+
+from org_ovirt_node.errors import KickstartProblem, NodeError
+from org_ovirt_node.kickstart.commands import (
+    COMMANDS,
+    Line,
+    Place,
+    check_options,
+    options_given,
+    refuse_command,
+    secrets_in,
+)
+from org_ovirt_node.kickstart.fetch import relative_to
+from org_ovirt_node.kickstart.model import NodeSection, Script
+from org_ovirt_node.kickstart.section import ADDON, SECTION, parse_section
+from org_ovirt_node.run import redact
+
+log = logging.getLogger(__name__)
+
+#: An %include that includes itself ends here.
+DEEPEST = 16
+STAGES = {
+    constants.KS_SCRIPT_PRE: "pre",
+    constants.KS_SCRIPT_PREINSTALL: "pre-install",
+    constants.KS_SCRIPT_POST: "post",
+    constants.KS_SCRIPT_TRACEBACK: "traceback",
+    constants.KS_SCRIPT_ONERROR: "onerror",
+}
+REFUSED_SECTIONS = {
+    "%packages": "A node is installed from an image; the packages are in it.",
+    "%anaconda": "It configures Anaconda, which does not run here.",
+    "%certificate": "It is not supported yet; write the file in %post.",
+}
+Fetch = Callable[[str], str]
+
+
+class _Lines(PutBackIterator):  # type: ignore[misc]
+    """The lines of one file, counted; the empty string that pykickstart takes for the end comes last."""
+
+    def __init__(self, parser: NodeParser, text: str, file: str) -> None:
+        # Not str.splitlines, which also splits at form feeds and the like, where editors count no line.
+        super().__init__([*io.StringIO(text, newline=None), ""])
+        self._parser = parser
+        self.file = file
+        self.number = 0
+
+    def put(self, s: str) -> None:
+        super().put(s)
+        self.number -= 1
+
+    def next(self) -> str:
+        line = str(super().next())
+        self.number += 1
+        self._parser.line_read(line)
+        return line
+
+
+class NodeParser(KickstartParser):  # type: ignore[misc]
+    """Reads a kickstart and everything that it includes into ``lines``, ``scripts`` and ``node``."""
+
+    def __init__(self, handler: Any, fetch: Fetch, *, only_pre: bool = False) -> None:
+        self.fetch = fetch
+        self.only_pre = only_pre
+        self.open_files: list[_Lines] = []
+        self.lines: list[Line] = []
+        self.scripts: list[Script] = []
+        self.node: Optional[NodeSection] = None
+        super().__init__(handler)
+
+    @property
+    def place(self) -> Place:
+        """Where we are reading."""
+        if not self.open_files:
+            return Place()
+        current = self.open_files[-1]
+        return Place(current.file, current.number)
+
+    def read(self, text: str, file: str) -> None:
+        """Read a whole kickstart.  Raises KickstartProblem, with the place, for whatever is wrong with it."""
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            try:
+                self._read(text, file)
+            except NodeError:
+                raise
+            except KickstartError as error:
+                self.place.fail(_one_line(getattr(error, "message", "") or str(error)))
+            except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+                # shlex and parts of pykickstart raise these for text that is no kickstart.
+                self.place.fail(f"this line cannot be read: {_one_line(str(error))}")
+        for warning in said:
+            log.debug("pykickstart: %s", _one_line(str(warning.message)))
+
+    def _read(self, text: str, file: str) -> None:
+        self.open_files.append(_Lines(self, text, file))
+        self._stateMachine(self.open_files[-1])
+        self.open_files.pop()
+
+    def line_read(self, line: str) -> None:
+        """Called for every line; pykickstart would pass over this one in silence."""
+        if self._state == STATE_COMMANDS and line.lstrip().startswith("%ksappend"):
+            self.place.fail("%ksappend is not supported", hint="Use %include.")
+
+    def handleCommand(self, lineno: int, args: list[str]) -> Any:  # noqa: N802 (pykickstart's name)
+        """A command: pykickstart parses it, then everything on the line must be something that we do."""
+        if self.only_pre:
+            return None
+        name, place = args[0], self.place
+        if name not in COMMANDS:
+            refuse_command(name, place)
+        self._check_once(name, place)
+        try:
+            data = super().handleCommand(lineno, args)
+        except KickstartError as error:
+            message = redact(_one_line(getattr(error, "message", "") or str(error)), secrets_in(name, args[1:]))
+            place.fail(f"{name}: {message}")
+        except (ValueError, IndexError, KeyError, TypeError, AttributeError):
+            place.fail(f"{name}: this line cannot be read")
+        parser = getattr(self.handler.commands[name], "op", None)
+        line = Line(name, data, options_given(parser, args[1:]), place)
+        check_options(line)
+        self.lines.append(line)
+        return data
+
+    def _check_once(self, name: str, place: Place) -> None:
+        command = COMMANDS[name]
+        if command.many:
+            return
+        for before in self.lines:
+            if before.command == name:
+                place.fail(f"{name} was given on line {before.place.line} already", hint="Give it once.")
+            if command.group and COMMANDS[before.command].group == command.group:
+                place.fail(f"{name} and {before.command} (line {before.place.line}) exclude each other")
+
+    def _handleInclude(self, f: str) -> None:  # noqa: N802 (pykickstart's name)
+        place, state = self.place, self._state
+        if len(self.open_files) > DEEPEST:
+            place.fail(f"%include {f}: files include each other more than {DEEPEST} deep")
+        name = relative_to(place.file, f)
+        try:
+            text = self.fetch(name)
+        except KickstartProblem as error:
+            if self.only_pre:
+                return  # %pre may be about to make it.
+            place.fail(f"%include {f}: {error.message}")
+        self._includeDepth += 1
+        self._read(text, name)
+        self._includeDepth -= 1
+        if self._state != state:
+            place.fail(f"%include {f}: the file ends in the middle of a section", hint="Close it with %end.")
+
+    def setupSections(self) -> None:  # noqa: N802 (pykickstart's name)
+        """Our sections instead of pykickstart's."""
+        self._sections: dict[str, Section] = {}
+        if self.only_pre:
+            names = ["%addon", *REFUSED_SECTIONS, "%post", "%pre-install", "%traceback", "%onerror"]
+            for name in names:
+                self.registerSection(_Skipped(self.handler, sectionOpen=name))
+            self.registerSection(PreScriptSection(self.handler, dataObj=self._script))
+            return
+        for name, why in REFUSED_SECTIONS.items():
+            self.registerSection(_Refused(self, name, why))
+        self.registerSection(_Addon(self))
+        for kind in (PreScriptSection, PreInstallScriptSection, PostScriptSection, TracebackScriptSection, _OnError):
+            self.registerSection(kind(self.handler, dataObj=self._script))
+
+    def _script(self, body: list[str], **keywords: Any) -> Script:
+        script = Script(
+            stage=STAGES[keywords["type"]],
+            body="".join(body),
+            interpreter=keywords["interp"] or "/bin/sh",
+            chroot=bool(keywords["inChroot"]),
+            erroronfail=bool(keywords["errorOnFail"]),
+            log=keywords["logfile"] or "",
+            line=keywords["lineno"] or 0,
+            file=self.place.file,
+        )
+        self.scripts.append(script)
+        return script
+
+
+class _OnError(ScriptSection):  # type: ignore[misc]
+    """%onerror, spelled out because pykickstart's class for it has had more than one form."""
+
+    sectionOpen = "%onerror"  # noqa: N815
+
+    def _resetScript(self) -> None:  # noqa: N802
+        super()._resetScript()
+        self._script["type"] = constants.KS_SCRIPT_ONERROR
+
+
+class _Skipped(NullSection):  # type: ignore[misc]
+    """A section that the first pass does not look at."""
+
+    def handleLine(self, line: str) -> None:  # noqa: N802
+        pass
+
+    def finalize(self) -> None:
+        pass
+
+
+class _Refused(Section):  # type: ignore[misc]
+    """A section that means something elsewhere and nothing here."""
+
+    allLines = True  # noqa: N815
+
+    def __init__(self, parser: NodeParser, name: str, why: str) -> None:
+        super().__init__(parser.handler)
+        self.sectionOpen = name
+        self._parser, self._why = parser, why
+
+    def handleHeader(self, lineno: int, args: list[str]) -> None:  # noqa: N802
+        self._parser.place.fail(f"the section {self.sectionOpen} is not supported", hint=self._why)
+
+
+class _Addon(Section):  # type: ignore[misc]
+    """``%addon org_ovirt_node``; any other add-on would be one that nobody runs."""
+
+    allLines = True  # noqa: N815
+    sectionOpen = "%addon"  # noqa: N815
+
+    def __init__(self, parser: NodeParser) -> None:
+        super().__init__(parser.handler)
+        self._parser = parser
+        self._args: list[str] = []
+        self._place = Place()
+        self._body: list[tuple[int, str]] = []
+
+    def handleHeader(self, lineno: int, args: list[str]) -> None:  # noqa: N802
+        place = self._parser.place
+        if len(args) < 2:
+            place.fail("%addon without a name", hint=f"Accepted is {SECTION}.")
+        if args[1] != ADDON:
+            place.fail(f"the add-on {args[1]!r} is not supported", hint=f"Accepted is {SECTION}.")
+        if self._parser.node is not None:
+            place.fail(f"{SECTION} was given on line {self._parser.node.line} already", hint="Give it once.")
+        self._args, self._place, self._body = args[2:], place, []
+
+    def handleLine(self, line: str) -> None:  # noqa: N802
+        place = self._parser.place
+        if place.file != self._place.file and line.strip():
+            place.fail(f"%include within {SECTION} is not supported", hint="Include the whole section.")
+        self._body.append((place.line, line))
+
+    def finalize(self) -> None:
+        place = self._place
+        self._parser.node = parse_section(self._args, self._body, file=place.file, line=place.line)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

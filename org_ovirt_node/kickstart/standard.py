@@ -1,0 +1,94 @@
+"""A whole kickstart, read without Anaconda: the standard commands and the section, to an InstallRequest."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Optional
+
+from pykickstart.errors import KickstartVersionError
+from pykickstart.version import RHEL7, isRHEL, makeVersion, stringToVersion, versionMap
+
+from org_ovirt_node.errors import KickstartProblem
+from org_ovirt_node.kickstart import fetch as fetching
+from org_ovirt_node.kickstart.model import InstallRequest
+from org_ovirt_node.kickstart.parser import Fetch, NodeParser
+from org_ovirt_node.kickstart.scripts import run_pre as run_script
+from org_ovirt_node.kickstart.section import SECTION
+from org_ovirt_node.kickstart.storage import bootloader, storage
+from org_ovirt_node.kickstart.system import ending, system
+
+_HEADER = "#version="
+#: Older syntax has sections without %end, and commands that no installer that we serve has known.
+_OLDEST = RHEL7
+
+
+def load(
+    source: str, *, run_pre: bool = True, proxy: str = "", version: str = "", fetch: Optional[Fetch] = None
+) -> InstallRequest:
+    """Read the kickstart at ``source``: a path, or an http or https URL.
+
+    The %pre scripts run first (unless ``run_pre`` is False), then the whole is parsed, with what they may have made
+    for %include.  ``version`` is a syntax version such as ``RHEL9``; without it the kickstart's ``#version=`` line
+    decides, else pykickstart's default.  Raises :class:`KickstartProblem` with file and line for anything that is
+    wrong, or that we would not do.
+    """
+    reader = fetch or partial(fetching.fetch, proxy=proxy)
+    text = reader(source)
+    if run_pre:
+        _run_pre(text, source, version, reader)
+    parser = NodeParser(_handler(text, source, version), reader)
+    parser.read(text, source)
+    if parser.node is None:
+        raise KickstartProblem(
+            f"the section {SECTION} is missing", file=source, hint="It says which image is to be installed."
+        )
+    request = storage(parser.lines)
+    if not request.autopart and not request.partitions:
+        raise KickstartProblem(
+            "nothing says how the disks are to be laid out",
+            file=source,
+            hint="Give autopart --type=thinp, or part, volgroup and logvol lines.",
+        )
+    return InstallRequest(
+        file=source,
+        node=parser.node,
+        storage=request,
+        bootloader=bootloader(parser.lines),
+        system=system(parser.lines),
+        scripts=tuple(parser.scripts),
+        ending=ending(parser.lines),
+    )
+
+
+def _run_pre(text: str, source: str, version: str, reader: Fetch) -> None:
+    first = NodeParser(_handler(text, source, version), reader, only_pre=True)
+    first.read(text, source)
+    for script in first.scripts:
+        run_script(script)
+
+
+def _handler(text: str, source: str, version: str) -> Any:
+    """pykickstart's handler for the syntax version that is asked for, as pykickstart's versionFromFile decides it."""
+    line = 0
+    if not version:
+        for number, content in enumerate(text.splitlines(), start=1):
+            if content.startswith(_HEADER):
+                version, line = content[len(_HEADER) :].strip(), number
+                break
+    try:
+        wanted = stringToVersion(version) if version else None
+        handler = makeVersion(wanted) if wanted is not None else makeVersion()
+    except KickstartVersionError as error:
+        raise KickstartProblem(
+            f"the syntax version {version!r} is unknown", file=source, line=line, hint=f"Known are {_known()}."
+        ) from error
+    if handler.version < _OLDEST:
+        raise KickstartProblem(
+            f"the syntax version {version!r} is too old", file=source, line=line, hint=f"Known are {_known()}."
+        )
+    return handler
+
+
+def _known() -> str:
+    names = [name for name, number in versionMap.items() if number >= _OLDEST and name != "DEVEL"]
+    return ", ".join(sorted(names, key=lambda name: (isRHEL(versionMap[name]), versionMap[name])))

@@ -1,0 +1,227 @@
+"""From the parsed storage commands to :class:`StorageRequest`.  pykickstart counts in MiB, we in bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Optional
+
+from org_ovirt_node.kickstart import checks
+from org_ovirt_node.kickstart.commands import Line
+from org_ovirt_node.kickstart.model import (
+    BootloaderRequest,
+    DiskSelection,
+    LogicalVolumeRequest,
+    PartitionRequest,
+    StorageRequest,
+    VolumeGroupRequest,
+)
+
+MIB = 1 << 20
+KIB = 1 << 10
+LUKS_VERSIONS = ("luks1", "luks2")
+#: Bytes of a MiB number that is still a disk's: an exbibyte.
+_LIMIT = 1 << 40
+#: What the kernel and the boot entry can carry on one line.
+_APPEND_LIMIT = 1500
+
+
+def _of(lines: Sequence[Line], *commands: str) -> list[Line]:
+    return [line for line in lines if line.command in commands]
+
+
+def _one(lines: Sequence[Line], command: str) -> Optional[Line]:
+    return next(iter(_of(lines, command)), None)
+
+
+def _bytes(line: Line, option: str, unit: int = MIB, *, least: int = 1) -> int:
+    """The value of a size option in bytes; 0 when it is not there."""
+    text = line.text(option)
+    if not text:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,15}", text, re.ASCII) or not least <= int(text) <= _LIMIT:
+        line.fail(
+            f"{option}={text} is not a size", hint=f"Accepted is a whole number of {'MiB' if unit == MIB else 'KiB'}."
+        )
+    return int(text) * unit
+
+
+def _luks(line: Line) -> tuple[bool, str, str]:
+    encrypted = "--encrypted" in line.given
+    passphrase, version = line.text("--passphrase"), line.text("--luks-version")
+    if not encrypted:
+        for option in ("--passphrase", "--luks-version"):
+            if option in line.given:
+                line.fail(f"{option} without --encrypted means nothing", hint="Add --encrypted, or take it away.")
+        return False, "", ""
+    if not passphrase:
+        line.fail("--encrypted needs --passphrase=TEXT", hint="An unattended install cannot ask for it.")
+    if version and version not in LUKS_VERSIONS:
+        line.fail(f"--luks-version={version} is not supported", hint=f"Accepted are {' and '.join(LUKS_VERSIONS)}.")
+    return True, passphrase, version
+
+
+def selection(lines: Sequence[Line]) -> DiskSelection:
+    """``ignoredisk``, ``clearpart`` and ``zerombr`` together."""
+    ignore, clear = _one(lines, "ignoredisk"), _one(lines, "clearpart")
+    kind = "none"
+    if clear is not None:
+        kinds = [name for name in ("all", "linux", "none") if f"--{name}" in clear.given]
+        if len(kinds) > 1:
+            clear.fail(f"--{kinds[0]} and --{kinds[1]} exclude each other")
+        kind = kinds[0] if kinds else "none"
+        label = clear.text("--disklabel")
+        if label not in ("", "gpt"):
+            clear.fail(f"--disklabel={label} is not supported", hint="A node's disks have a GPT; accepted is gpt.")
+    first = ignore or clear
+    return DiskSelection(
+        only_use=_words(ignore, "--only-use"),
+        ignored=_words(ignore, "--drives"),
+        clear=kind,
+        clear_drives=_words(clear, "--drives"),
+        initlabel=clear is not None and "--initlabel" in clear.given,
+        zerombr=_one(lines, "zerombr") is not None,
+        line=first.place.line if first else 0,
+    )
+
+
+def _words(line: Optional[Line], option: str) -> tuple[str, ...]:
+    if line is None or option not in line.given:
+        return ()
+    words = [word.strip() for word in line.text(option).split(",")]
+    if not all(words):
+        line.fail(f"{option}={line.text(option)} names no disk", hint="Accepted are names with commas between them.")
+    return tuple(words)
+
+
+def partition(line: Line) -> PartitionRequest:
+    """A ``part`` line."""
+    encrypted, passphrase, version = _luks(line)
+    size = _bytes(line, "--size")
+    if not size:
+        line.fail(f"{line.data.mountpoint}: --size is missing", hint="Give --size=MIB, with --grow to take more.")
+    return PartitionRequest(
+        mountpoint=line.data.mountpoint,
+        size=size,
+        grow="--grow" in line.given,
+        max_size=_bytes(line, "--maxsize"),
+        fstype=line.text("--fstype"),
+        disk=line.text("--ondisk").replace("/dev/", "", 1) if line.text("--ondisk") else "",
+        label=line.text("--label"),
+        options=line.text("--fsoptions"),
+        encrypted=encrypted,
+        passphrase=passphrase,
+        luks_version=version,
+        line=line.place.line,
+    )
+
+
+def volume_group(line: Line) -> VolumeGroupRequest:
+    """A ``volgroup`` line."""
+    return VolumeGroupRequest(
+        name=_name(line, line.data.vgname, checks.vg_name),
+        pvs=tuple(line.data.physvols),
+        extent_size=_bytes(line, "--pesize", KIB),
+        reserved_space=_bytes(line, "--reserved-space"),
+        reserved_percent=_percent(line, "--reserved-percent"),
+        line=line.place.line,
+    )
+
+
+def logical_volume(line: Line) -> LogicalVolumeRequest:
+    """A ``logvol`` line."""
+    size, percent = _bytes(line, "--size"), _percent(line, "--percent")
+    recommended = "--recommended" in line.given
+    if sum(map(bool, (size, percent, recommended))) != 1:
+        line.fail(f"{line.data.mountpoint}: give exactly one of --size=MIB, --percent=N and --recommended")
+    return LogicalVolumeRequest(
+        name=_name(line, line.text("--name")),
+        vg=line.text("--vgname"),
+        mountpoint="" if line.data.mountpoint in ("", "none") else line.data.mountpoint,
+        size=size,
+        percent=percent,
+        grow="--grow" in line.given,
+        max_size=_bytes(line, "--maxsize"),
+        fstype=line.text("--fstype"),
+        options=line.text("--fsoptions"),
+        thinpool="--thinpool" in line.given,
+        thin="--thin" in line.given,
+        pool=line.text("--poolname"),
+        metadata_size=_bytes(line, "--metadatasize"),
+        chunk_size=_bytes(line, "--chunksize", KIB),
+        recommended=recommended,
+        line=line.place.line,
+    )
+
+
+def _name(line: Line, name: str, check: object = None) -> str:
+    try:
+        return checks.vg_name(name) if check is checks.vg_name else checks.lvm_name(name)
+    except ValueError as error:
+        line.fail(f"the name {name!r}: {error}")
+
+
+def _percent(line: Line, option: str) -> int:
+    text = line.text(option)
+    if text and (not re.fullmatch(r"[0-9]{1,3}", text, re.ASCII) or not 1 <= int(text) <= 100):
+        line.fail(f"{option}={text} is not a percentage from 1 to 100")
+    return int(text) if text else 0
+
+
+def storage(lines: Sequence[Line]) -> StorageRequest:
+    """All storage commands.  Raises KickstartProblem when they contradict each other."""
+    auto = _one(lines, "autopart")
+    explicit = _of(lines, "part", "partition", "volgroup", "logvol")
+    if auto is not None and explicit:
+        first = explicit[0]
+        first.fail(f"autopart (line {auto.place.line}) and {first.command} exclude each other")
+    request = StorageRequest(
+        selection=selection(lines),
+        partitions=tuple(partition(line) for line in _of(lines, "part", "partition")),
+        vgs=tuple(volume_group(line) for line in _of(lines, "volgroup")),
+        volumes=tuple(logical_volume(line) for line in _of(lines, "logvol")),
+    )
+    return _automatic(auto, request.selection) if auto is not None else request
+
+
+def _automatic(line: Line, disks: DiskSelection) -> StorageRequest:
+    kind, fstype = line.text("--type"), line.text("--fstype")
+    if kind not in ("", "thinp"):
+        line.fail(f"--type={kind} is not supported", hint="A node needs thin LVs; accepted is --type=thinp.")
+    if fstype:
+        try:
+            checks.fstype(fstype)
+        except ValueError as error:
+            line.fail(f"--fstype={fstype}: {error}")
+    encrypted, passphrase, version = _luks(line)
+    return StorageRequest(
+        selection=disks,
+        autopart=True,
+        encrypted=encrypted,
+        passphrase=passphrase,
+        luks_version=version,
+        nohome="--nohome" in line.given,
+        noswap="--noswap" in line.given,
+        fstype=fstype,
+    )
+
+
+def bootloader(lines: Sequence[Line]) -> BootloaderRequest:
+    """The ``bootloader`` command, or its defaults."""
+    line = _one(lines, "bootloader")
+    if line is None:
+        return BootloaderRequest()
+    location = line.text("--location") or "mbr"
+    timeout = line.text("--timeout") or str(BootloaderRequest.timeout)
+    if not re.fullmatch(r"[0-9]{1,4}", timeout, re.ASCII):
+        line.fail(f"--timeout={timeout} is not a number of seconds from 0 to 9999")
+    append = line.text("--append")
+    if len(append) > _APPEND_LIMIT or not append.isprintable():
+        line.fail(f"--append is not a kernel command line of at most {_APPEND_LIMIT} letters")
+    return BootloaderRequest(
+        append=append,
+        timeout=int(timeout),
+        location="partition" if location == "boot" else location,
+        boot_drive=line.text("--boot-drive"),
+        line=line.place.line,
+    )

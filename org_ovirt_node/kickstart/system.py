@@ -1,0 +1,218 @@
+"""From the parsed commands that describe the installed system to :class:`SystemRequest`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Optional
+
+from org_ovirt_node.kickstart.commands import Line
+from org_ovirt_node.kickstart.model import GroupRequest, SshKeyRequest, SystemRequest, UserRequest
+from org_ovirt_node.kickstart.network import hostname, profiles
+
+#: What useradd(8) takes, with the capital letters and dots that administrators are used to.
+_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?", re.ASCII)
+#: The largest id that is not reserved: (uid_t) -1 and the one before it mean "none".
+_LARGEST_ID = 0xFFFFFFFD
+_WORD = re.compile(r"[A-Za-z0-9_.@+,:-]+", re.ASCII)
+_UNIT = re.compile(r"[A-Za-z0-9_.@\\:-]+", re.ASCII)
+_ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", re.ASCII)
+_KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ +[A-Za-z0-9+/=]+( .*)?", re.ASCII)
+_ENDINGS = {"reboot": "reboot", "poweroff": "poweroff", "shutdown": "poweroff", "halt": "halt"}
+
+
+def _of(lines: Sequence[Line], command: str) -> list[Line]:
+    return [line for line in lines if line.command == command]
+
+
+def _one(lines: Sequence[Line], command: str) -> Optional[Line]:
+    return next(iter(_of(lines, command)), None)
+
+
+def _matching(line: Line, what: str, text: str, pattern: re.Pattern[str]) -> str:
+    if not pattern.fullmatch(text):
+        line.fail(f"{text!r} is not {what}")
+    return text
+
+
+def _id(line: Line, option: str) -> Optional[int]:
+    text = line.text(option)
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) or int(text) > _LARGEST_ID:
+        line.fail(f"{option}={text} is not a number from 0 to {_LARGEST_ID}")
+    return int(text)
+
+
+def _encrypted(line: Line) -> bool:
+    if "--iscrypted" in line.given and "--plaintext" in line.given:
+        line.fail("--iscrypted and --plaintext exclude each other")
+    return "--iscrypted" in line.given
+
+
+def _secret(line: Line, text: str) -> str:
+    """A password; the text itself is in no message."""
+    if "\n" in text or (":" in text and _encrypted(line)):
+        line.fail("the password has a character in it that /etc/shadow cannot hold")
+    if _encrypted(line) and text and not re.match(r"[$!*_]", text):
+        line.fail("--iscrypted needs a hash such as 'openssl passwd -6' prints", hint="Take it away for a plain one.")
+    return text
+
+
+def root(lines: Sequence[Line]) -> Optional[UserRequest]:
+    """``rootpw``."""
+    line = _one(lines, "rootpw")
+    if line is None:
+        return None
+    return UserRequest(
+        name="root",
+        password=_secret(line, line.data.password or ""),
+        encrypted=_encrypted(line),
+        locked="--lock" in line.given,
+        line=line.place.line,
+    )
+
+
+def user(line: Line) -> UserRequest:
+    """A ``user`` line."""
+    name = _matching(line, "a user name", line.text("--name"), _USER)
+    if name == "root":
+        line.fail("--name=root is not for this command", hint="Use rootpw.")
+    groups = [word.strip() for word in line.text("--groups").split(",") if word.strip()]
+    for group in groups:
+        _matching(line, "a group name", group, _USER)
+    for option in ("--homedir", "--shell"):
+        path = line.text(option)
+        if path and (not path.startswith("/") or ":" in path or not path.isprintable()):
+            line.fail(f"{option}={path} is not an absolute path")
+    gecos = line.text("--gecos")
+    if ":" in gecos or not gecos.isprintable():
+        line.fail(f"--gecos={gecos!r} has a colon or a control character in it")
+    return UserRequest(
+        name=name,
+        password=_secret(line, line.text("--password")),
+        encrypted=_encrypted(line),
+        locked="--lock" in line.given,
+        uid=_id(line, "--uid"),
+        gid=_id(line, "--gid"),
+        groups=tuple(groups),
+        home=line.text("--homedir"),
+        shell=line.text("--shell"),
+        gecos=gecos,
+        line=line.place.line,
+    )
+
+
+def _group(line: Line) -> GroupRequest:
+    name = _matching(line, "a group name", line.text("--name"), _USER)
+    return GroupRequest(name, _id(line, "--gid"), line.place.line)
+
+
+def _sshkey(line: Line) -> SshKeyRequest:
+    name = _matching(line, "a user name", line.text("--username"), _USER)
+    words = line.data.key
+    key = " ".join(words) if isinstance(words, (list, tuple)) else str(words)
+    if not _KEY.fullmatch(key.strip()):
+        line.fail("this is not a public key", hint="Accepted is a line of a .pub file, in quotes.")
+    return SshKeyRequest(name, key.strip(), line.place.line)
+
+
+def _no_twins(lines: Sequence[Line], option: str) -> None:
+    seen: dict[str, int] = {}
+    for line in lines:
+        name = line.text(option)
+        if name in seen:
+            line.fail(f"{option}={name} was given on line {seen[name]} already")
+        seen[name] = line.place.line
+
+
+def _services(lines: Sequence[Line]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    line = _one(lines, "services")
+    if line is None:
+        return (), ()
+    lists = []
+    for option in ("--enabled", "--disabled"):
+        names = [word.strip() for word in line.text(option).split(",") if word.strip()]
+        lists.append(tuple(_matching(line, "the name of a service", name, _UNIT) for name in names))
+    both = sorted(set(lists[0]) & set(lists[1]))
+    if both:
+        line.fail(f"{both[0]} is both enabled and disabled")
+    return lists[0], lists[1]
+
+
+def _choice(lines: Sequence[Line], command: str, options: Sequence[str]) -> str:
+    """The one of ``options`` that is given; more than one, or none, is an error."""
+    line = _one(lines, command)
+    if line is None:
+        return ""
+    found = [option for option in options if option in line.given]
+    if len(found) != 1:
+        line.fail(f"give exactly one of {', '.join(options)}")
+    return found[0]
+
+
+def _keyboard(lines: Sequence[Line]) -> tuple[str, tuple[str, ...]]:
+    line = _one(lines, "keyboard")
+    if line is None:
+        return "", ()
+    plain = str(getattr(line.data, "_keyboard", "") or "")
+    keymap = line.text("--vckeymap") or plain
+    layouts = tuple(word.strip() for word in line.text("--xlayouts").split(",") if word.strip())
+    if keymap:
+        _matching(line, "a keymap", keymap, _WORD)
+    for layout in layouts:
+        _matching(line, "a keyboard layout", layout, re.compile(r"[A-Za-z0-9_-]+( ?\([A-Za-z0-9_ -]+\))?", re.ASCII))
+    if not keymap and not layouts:
+        line.fail("no keymap", hint="Accepted are keyboard MAP, --vckeymap=MAP and --xlayouts=LAYOUT,….")
+    return keymap, layouts
+
+
+def _timezone(lines: Sequence[Line]) -> tuple[str, bool, tuple[str, ...]]:
+    line = _one(lines, "timezone")
+    servers = [hostname(source, source.text("--ntp-server")) for source in _of(lines, "timesource")]
+    if line is None:
+        return "", True, tuple(servers)
+    servers += [hostname(line, word.strip()) for word in line.text("--ntpservers").split(",") if word.strip()]
+    zone = str(line.data.timezone or "")
+    if zone:
+        _matching(line, "a time zone such as Europe/Vienna", zone, _ZONE)
+    return zone, "--utc" in line.given or "--isUtc" in line.given, tuple(servers)
+
+
+def _lang(lines: Sequence[Line]) -> str:
+    line = _one(lines, "lang")
+    return _matching(line, "a locale such as en_US.UTF-8", str(line.data.lang), _WORD) if line else ""
+
+
+def system(lines: Sequence[Line]) -> SystemRequest:
+    """All commands that describe the installed system.  Raises KickstartProblem for values that mean nothing."""
+    _no_twins(_of(lines, "user"), "--name")
+    _no_twins(_of(lines, "group"), "--name")
+    enabled, disabled = _services(lines)
+    keymap, layouts = _keyboard(lines)
+    zone, utc, servers = _timezone(lines)
+    name, networks = profiles(_of(lines, "network"))
+    firewall = _choice(lines, "firewall", ("--enable", "--disable"))
+    return SystemRequest(
+        root=root(lines),
+        users=tuple(user(line) for line in _of(lines, "user")),
+        groups=tuple(_group(line) for line in _of(lines, "group")),
+        sshkeys=tuple(_sshkey(line) for line in _of(lines, "sshkey")),
+        lang=_lang(lines),
+        keymap=keymap,
+        xlayouts=layouts,
+        timezone=zone,
+        utc=utc,
+        ntp_servers=servers,
+        hostname=name,
+        networks=networks,
+        services_enabled=enabled,
+        services_disabled=disabled,
+        selinux=_choice(lines, "selinux", ("--enforcing", "--permissive", "--disabled")).lstrip("-"),
+        firewall=None if not firewall else firewall == "--enable",
+    )
+
+
+def ending(lines: Sequence[Line]) -> str:
+    """What happens to the machine at the end."""
+    return next((_ENDINGS[line.command] for line in lines if line.command in _ENDINGS), "")

@@ -1,0 +1,68 @@
+"""Sizes as people write them: a whole or decimal number and a binary unit, to and from bytes."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+#: Bytes of each unit that is accepted.  ``K``, ``M`` … are the binary units too, as LVM reads them.
+UNITS = {
+    "B": 1,
+    "K": 1 << 10,
+    "KiB": 1 << 10,
+    "M": 1 << 20,
+    "MiB": 1 << 20,
+    "G": 1 << 30,
+    "GiB": 1 << 30,
+    "T": 1 << 40,
+    "TiB": 1 << 40,
+}
+#: What messages and documentation say of sizes.
+ACCEPTED = "a number with a unit: B, KiB, MiB, GiB or TiB (or K, M, G, T for the same), such as 20GiB"
+
+#: Units that are written, the largest first.
+_WRITTEN = ("TiB", "GiB", "MiB", "KiB", "B")
+#: No disk has as much as this (an exbibyte); what is above is a slip of the hand.
+LIMIT = 1 << 60
+_SIZE = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,12})?)[ ]?([A-Za-z]*)", re.ASCII)
+
+
+def parse_size(text: str) -> int:
+    """Bytes from a text such as ``20GiB`` or ``1.5 G``.
+
+    A unit is required, because a bare number means MiB to pykickstart, bytes to some and sectors to others.  Raises
+    ValueError with a sentence that quotes the text and says what is accepted.
+    """
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a size; accepted is {ACCEPTED}")
+    number, unit = found.groups()
+    if not unit:
+        raise ValueError(f"the size {text!r} has no unit; accepted is {ACCEPTED}")
+    if unit not in UNITS:
+        raise ValueError(f"the size {text!r} has an unknown unit; accepted is {ACCEPTED}")
+    size = Decimal(number) * UNITS[unit]
+    if size != size.to_integral_value():
+        raise ValueError(f"the size {text!r} is not a whole number of bytes")
+    if size > LIMIT:
+        raise ValueError(f"the size {text!r} is larger than any disk")
+    return int(size)
+
+
+def format_size(size: int) -> str:
+    """The shortest text that :func:`parse_size` reads back as exactly ``size`` bytes: ``20GiB``, ``1536MiB``."""
+    if size < 0:
+        raise ValueError(f"{size} bytes is less than nothing")
+    for unit in _WRITTEN:
+        if size and size % UNITS[unit] == 0:
+            return f"{size // UNITS[unit]}{unit}"
+    return "0B"
+
+
+def human_size(size: int) -> str:
+    """``size`` for people, rounded: ``7.9 GiB``.  Not for reading back."""
+    for unit in _WRITTEN:
+        if size >= UNITS[unit]:
+            value = size / UNITS[unit]
+            return f"{value:.0f} {unit}" if value >= 100 or value == int(value) else f"{value:.1f} {unit}"
+    return f"{size} B"
