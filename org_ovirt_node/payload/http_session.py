@@ -1,0 +1,179 @@
+"""One HTTP session: certificates, proxy and redirects as the kickstart asks, and failures in words."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional, Union, cast
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+
+from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.payload.source import redact_url
+
+log = logging.getLogger(__name__)
+# urllib3 logs whole request lines, whose query may hold a token.
+logging.getLogger("urllib3").setLevel(logging.INFO)
+
+MAX_REDIRECTS = 5
+STRONG_ETAG = re.compile(r'"[^"]*"')
+CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+
+class Transient(Exception):
+    """A failure that another try may not meet."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach servers: ``proxy`` is a URL, ``verify`` off accepts any certificate, ``cacert`` is a file."""
+
+    proxy: str = ""
+    verify: bool = True
+    cacert: str = ""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait, in seconds."""
+
+    connect: float = 15.0
+    #: A connection that is silent for so long is dead.
+    read: float = 30.0
+    #: A slice (256 KiB) that takes longer is too slow to wait for: at this rate a GiB takes three days.
+    slice: float = 60.0
+    #: Before each further try; their number bounds the tries.
+    pauses: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a server says a file is: RFC 9110, 8.8 (validators)."""
+
+    etag: str = ""
+    modified: str = ""
+    size: Optional[int] = None
+
+    @property
+    def validator(self) -> str:
+        """What If-Range may carry: a strong entity tag, or else the date; empty when the server gives neither."""
+        return self.etag if STRONG_ETAG.fullmatch(self.etag) else self.modified
+
+    def agrees(self, other: Identity) -> bool:
+        """Nothing that both know differs."""
+        pairs = ((self.etag, other.etag), (self.modified, other.modified), (self.size, other.size))
+        return all(mine == its for mine, its in pairs if mine and its)
+
+
+def identify(response: requests.Response, offset: int) -> Identity:
+    """The identity in a checked answer 200 or 206.  Raises PayloadError for a range other than the one at offset."""
+    size: Optional[int] = None
+    if response.status_code == 206:
+        found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+        if not found or int(found[1]) != offset:
+            said = response.headers.get("Content-Range", "nothing")
+            raise PayloadError(f"{redact_url(response.url)}: asked for byte {offset} and on, the server sends {said}")
+        size = None if found[3] == "*" else int(found[3])
+    else:
+        length = response.headers.get("Content-Length", "").strip()
+        size = int(length) if length.isascii() and length.isdigit() else None
+    return Identity(response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""), size)
+
+
+def body(response: requests.Response) -> urllib3.response.BaseHTTPResponse:
+    """The body as it comes from the connection; requests' own iterator would copy it once more."""
+    return cast("urllib3.response.BaseHTTPResponse", response.raw)
+
+
+def explain(exc: BaseException) -> str:
+    """The innermost cause of a failed request, in a few words and without addresses."""
+    seen: list[BaseException] = []
+    current: Optional[BaseException] = exc
+    while current is not None and current not in seen:
+        seen.append(current)
+        reason = getattr(current, "reason", None)
+        inner = reason if isinstance(reason, BaseException) else None
+        if inner is None:
+            inner = next((arg for arg in current.args if isinstance(arg, BaseException)), None)
+        current = inner or current.__cause__ or current.__context__
+    for cause in reversed(seen):
+        if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
+            return "no answer in time"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+    return type(seen[-1]).__name__
+
+
+class _Plain(requests.Session):
+    """A session that does not let a redirect take a transfer out of TLS."""
+
+    def get_redirect_target(self, resp: requests.Response) -> Optional[str]:
+        target = super().get_redirect_target(resp)
+        if target and urlsplit(resp.url).scheme == "https" and urlsplit(urljoin(resp.url, target)).scheme == "http":
+            raise PayloadError(
+                f"{redact_url(resp.url)} redirects to {redact_url(urljoin(resp.url, target))}, which is not encrypted",
+                hint="Name an https: address that does not lead to http:.",
+            )
+        return target
+
+
+class Session:
+    """GET requests; ``name`` is what messages call the file."""
+
+    def __init__(self, access: Access, name: str) -> None:
+        self.name = name
+        if access.cacert and not Path(access.cacert).is_file():
+            raise PayloadError(f"The CA certificate {access.cacert} is not there", hint="Check --cacert.")
+        self._session = _Plain()
+        # Only what the kickstart says counts: no proxy, .netrc or CA bundle of the environment.
+        self._session.trust_env = False
+        self._session.max_redirects = MAX_REDIRECTS
+        self._verify: Union[bool, str] = (access.cacert or True) if access.verify else False
+        if not access.verify:
+            log.warning("%s: the server's certificate is not checked, as the kickstart asks", name)
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        if access.proxy:
+            self._session.proxies = {"http": access.proxy, "https": access.proxy}
+
+    def get(self, url: str, headers: Mapping[str, str], patience: Patience) -> requests.Response:
+        """Send a GET request and return the answer with its body unread.  Raises Transient or PayloadError."""
+        try:
+            return self._session.get(
+                url,
+                headers={"Accept-Encoding": "identity", **headers},
+                stream=True,
+                timeout=(patience.connect, patience.read),
+                verify=self._verify,
+            )
+        except requests.exceptions.SSLError as exc:
+            raise PayloadError(
+                f"{self.name}: the server's certificate is not accepted: {_certificate_reason(exc)}",
+                hint="Give the CA that signed it with --cacert, or correct the server's certificate.",
+            ) from exc
+        except requests.TooManyRedirects as exc:
+            raise PayloadError(
+                f"{self.name} redirects more than {MAX_REDIRECTS} times", hint="Correct the server, or the address."
+            ) from exc
+        except requests.exceptions.ProxyError as exc:
+            raise Transient(f"the proxy cannot be used: {explain(exc)}") from exc
+        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as exc:
+            raise Transient(explain(exc)) from exc
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as exc:
+            raise PayloadError(
+                f"{self.name} cannot be asked for: {type(exc).__name__}", hint="Check the address and --proxy."
+            ) from exc
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._session.close()
+
+
+def _certificate_reason(exc: BaseException) -> str:
+    """OpenSSL's own words, which are in the text of the innermost error only."""
+    found = re.search(r"certificate verify failed: ([^(\]]+)", str(exc))
+    return found[1].strip() if found else explain(exc)
