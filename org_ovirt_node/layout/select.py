@@ -1,0 +1,200 @@
+"""Which disks are used, and whether what is on them may be wiped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from org_ovirt_node.errors import LayoutError
+from org_ovirt_node.kickstart.model import DiskSelection
+from org_ovirt_node.kickstart.units import human_size
+from org_ovirt_node.layout.model import Disk
+
+#: What ``clearpart --linux`` may wipe, as blivet names file systems and signatures.
+LINUX_TYPES = frozenset(
+    ("ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "squashfs", "swap", "lvmpv", "LVM2_member", "luks", "crypto_LUKS")
+) | {"mdmember", "linux_raid_member", "biosboot", "prepboot"}
+
+
+def names(disk: Disk) -> tuple[str, ...]:
+    """Every name by which a kickstart can mean the disk."""
+    links = [name for link in disk.links for name in (link, link.rpartition("/")[2])]
+    return tuple(filter(None, [disk.name, *links, disk.serial, disk.wwn, disk.wwn.replace("0x", "", 1)]))
+
+
+def _plain(pattern: str) -> str:
+    for prefix in ("/dev/disk/", "disk/", "/dev/mapper/", "mapper/", "/dev/"):
+        if pattern.startswith(prefix):
+            return pattern[len(prefix) :]
+    return pattern
+
+
+def find(pattern: str, disks: Sequence[Disk]) -> list[Disk]:
+    """The disks that ``pattern`` means: a name, a link below /dev/disk, or a glob over those, serial and WWN.
+
+    A path of a multipath device (or a member of an array) means the device.
+    """
+    plain = _plain(pattern)
+    owners = {member: disk for disk in disks for member in disk.members}
+    exact = [disk for disk in disks if plain in names(disk)]
+    found = exact or [disk for disk in disks if any(fnmatchcase(name, plain) for name in names(disk))]
+    found += [disk for member, disk in owners.items() if fnmatchcase(member, plain)]
+    return list(dict.fromkeys(owners.get(disk.name, disk) for disk in found))
+
+
+def describe(disk: Disk) -> str:
+    """A disk in a message: name, size, serial."""
+    serial = f", serial {disk.serial}" if disk.serial else ""
+    return f"{disk.name} ({human_size(disk.size)}{serial})"
+
+
+def _listed(disks: Iterable[Disk]) -> str:
+    return "; ".join(describe(disk) for disk in disks) or "none"
+
+
+def find_all(patterns: Sequence[str], disks: Sequence[Disk], command: str) -> list[Disk]:
+    """The disks of all patterns, in the patterns' order.  Raises LayoutError for a pattern that means none."""
+    found: dict[Disk, None] = {}
+    for pattern in patterns:
+        matching = find(pattern, disks)
+        if not matching:
+            raise LayoutError(
+                f"{command} names the disk {pattern!r}, and there is none", hint=f"The disks are: {_listed(disks)}."
+            )
+        found.update(dict.fromkeys(matching))
+    return list(found)
+
+
+def _unusable(disk: Disk) -> str:
+    if disk.protected:
+        return disk.protected
+    if disk.readonly:
+        return "it is read-only, or in use by the installer"
+    return "it has no medium" if disk.size <= 0 else ""
+
+
+def candidates(disks: Sequence[Disk], selection: DiskSelection) -> tuple[Disk, ...]:
+    """The disks that the kickstart lets us use, before looking at what is on them.
+
+    ``ignoredisk --only-use`` decides; else ``clearpart --drives``, which names what is to be cleared for us; else
+    all disks but those of ``ignoredisk --drives``.
+    """
+    members = {member for disk in disks for member in disk.members}
+    whole = [disk for disk in disks if disk.name not in members]
+    ignored = find_all(selection.ignored, disks, "ignoredisk --drives")
+    cleared = find_all(selection.clear_drives, disks, "clearpart --drives")
+    if selection.only_use:
+        chosen = find_all(selection.only_use, disks, "ignoredisk --only-use")
+    elif cleared:
+        chosen = [disk for disk in cleared if disk not in ignored]
+    else:
+        chosen = [disk for disk in whole if disk not in ignored and not _unusable(disk)]
+    for disk in chosen:
+        if _unusable(disk):
+            raise LayoutError(f"the disk {describe(disk)} cannot be used: {_unusable(disk)}")
+    if not chosen:
+        unusable = "; ".join(f"{describe(disk)}: {_unusable(disk) or 'ignored by the kickstart'}" for disk in whole)
+        raise LayoutError(
+            "there is no disk to install on" + (f" ({unusable})" if unusable else ""),
+            hint="Attach a disk, or name one with ignoredisk --only-use=.",
+        )
+    return tuple(chosen)
+
+
+def boot_disk(disks: Sequence[Disk], everything: Sequence[Disk], boot_drive: str) -> Disk:
+    """The disk that is booted from: ``bootloader --boot-drive``, else the first."""
+    if not boot_drive:
+        return disks[0]
+    found = find_all([boot_drive], everything, "bootloader --boot-drive")
+    usable = [disk for disk in found if disk in disks]
+    if not usable:
+        raise LayoutError(
+            f"bootloader --boot-drive={boot_drive} is {describe(found[0])}, which is not among the disks to be used",
+            hint=f"These are used: {_listed(disks)}.",
+        )
+    if len(usable) > 1:
+        raise LayoutError(
+            f"bootloader --boot-drive={boot_drive} means more than one disk: {_listed(usable)}", hint="Name one."
+        )
+    return usable[0]
+
+
+def content(disk: Disk) -> str:
+    """What is on a disk, in words."""
+    parts = []
+    if disk.partitions:
+        shown = [f"{part.name} {part.label or part.fstype or 'unknown'}" for part in disk.partitions[:4]]
+        more = len(disk.partitions) - len(shown)
+        parts.append("partitions " + ", ".join(shown) + (f" and {more} more" if more else ""))
+    if disk.fstype:
+        parts.append(f"{disk.fstype}{f' {disk.label!r}' if disk.label else ''} on the whole disk")
+    if disk.vgs:
+        parts.append("volume group " + ", ".join(disk.vgs))
+    return " and ".join(parts) or "no partition table that could be read, or an empty one"
+
+
+def _refusal(disk: Disk, selection: DiskSelection, cleared: Sequence[Disk]) -> str:
+    """Which command would permit wiping the disk; empty when it is permitted."""
+    if disk.blank:
+        return ""
+    clearable = selection.clear != "none" and (not selection.clear_drives or disk in cleared)
+    if not disk.partitions and not disk.fstype and not disk.vgs:
+        return "" if selection.zerombr or clearable else "zerombr"
+    if not clearable:
+        return f"clearpart --all --initlabel --drives={disk.name}"
+    if not disk.partitions and not selection.initlabel:
+        return "clearpart --all --initlabel (there is no partition table on it to clear)"
+    foreign = [part for part in disk.partitions if part.fstype and part.fstype not in LINUX_TYPES]
+    if selection.clear == "linux" and foreign:
+        return f"clearpart --all (--linux leaves {foreign[0].name}, {foreign[0].fstype})"
+    return ""
+
+
+def check_wiping(used: Sequence[Disk], everything: Sequence[Disk], selection: DiskSelection) -> tuple[str, ...]:
+    """Names of the used disks that lose what is on them.  Raises LayoutError when the kickstart does not permit it."""
+    cleared = find_all(selection.clear_drives, everything, "clearpart --drives")
+    for disk in used:
+        permit = _refusal(disk, selection, cleared)
+        if permit:
+            raise LayoutError(
+                f"the disk {describe(disk)} is not empty: {content(disk)}",
+                hint=f"To lose that, say {permit} in the kickstart; or keep off the disk with ignoredisk.",
+            )
+    wiped = [disk for disk in used if not disk.blank]
+    _check_shared_vgs(wiped, used, everything)
+    return tuple(disk.name for disk in wiped)
+
+
+def _others(used: Sequence[Disk], everything: Sequence[Disk]) -> list[Disk]:
+    members = {member for disk in used for member in disk.members}
+    return [disk for disk in everything if disk not in used and disk.name not in members]
+
+
+def _check_shared_vgs(wiped: Sequence[Disk], used: Sequence[Disk], everything: Sequence[Disk]) -> None:
+    for disk in wiped:
+        for vg in disk.vgs:
+            other = next((other for other in _others(used, everything) if vg in other.vgs), None)
+            if other is not None:
+                raise LayoutError(
+                    f"the volume group {vg} is on {describe(disk)} and also on {describe(other)}, which is not used",
+                    hint="Use both disks, or neither, or remove the volume group first.",
+                )
+
+
+def check_vg_name(vg: str, used: Sequence[Disk], everything: Sequence[Disk]) -> None:
+    """Refuse a volume group of our name on a disk that stays: LVM could not tell them apart."""
+    for disk in _others(used, everything):
+        if vg in disk.vgs:
+            raise LayoutError(
+                f"there is a volume group {vg} already, on {describe(disk)}, which is not to be used",
+                hint="Give ours another name with --vg=NAME, rename the other with vgrename, or detach that disk.",
+            )
+
+
+def select_disks(disks: Sequence[Disk], selection: DiskSelection, boot_drive: str = "") -> tuple[Disk, ...]:
+    """The disks to use, the boot disk first.  Raises LayoutError when there are none, or one may not be wiped."""
+    chosen = candidates(disks, selection)
+    first = boot_disk(chosen, disks, boot_drive)
+    used = (first, *(disk for disk in chosen if disk is not first))
+    check_wiping(used, disks, selection)
+    return used
