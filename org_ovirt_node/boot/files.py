@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -118,13 +117,3 @@ def grub_folder(boot: Path) -> str:
     if not found:
         raise BootError(f"{boot} holds no grub.cfg", hint="Is /boot mounted?")
     return found[0]
-
-
-def image_metadata(tree: Path) -> dict[str, str]:
-    """The text values of ``usr/lib/ovirt-node/image.json`` of the image mounted at ``tree``."""
-    path = tree / "usr/lib/ovirt-node/image.json"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return {key: value for key, value in data.items() if isinstance(value, str)} if isinstance(data, dict) else {}

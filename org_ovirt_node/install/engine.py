@@ -25,9 +25,9 @@ from org_ovirt_node.layout.model import Firmware, Layout, Role
 from org_ovirt_node.layout.plan import plan
 from org_ovirt_node.node import lvm
 from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.payload.mirrors import open_first
 from org_ovirt_node.payload.source import Source
-from org_ovirt_node.payload.sources import open_first
-from org_ovirt_node.payload.squashfs import inspect
+from org_ovirt_node.payload.squashfs import inspect, inspect_mounted
 from org_ovirt_node.payload.transfer import read_back, transfer
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.run import run
@@ -157,22 +157,21 @@ class Installation:
                 root=options.root,
             )
         )
-        self.kernel = files.find_kernel(self.node.tree, files.image_metadata(self.node.tree).get("kernel", ""))
+        self.kernel = files.find_kernel(self.node.tree, self.facts.kernel)
         self.grub = loader.find_grub(self.node.tree)
 
     def _check_name(self) -> None:
         """The volumes bear the image's own name, also where only the file's name was known before."""
+        planned = self.facts.nvr
         with image_tree(str(self._image_device()), self.options.work) as tree:
-            metadata = files.image_metadata(tree)
-        nvr = metadata.get("nvr", self.facts.nvr)
-        if nvr == self.facts.nvr:
+            self.facts = inspect_mounted(tree, self.facts)
+        if self.facts.nvr == planned:
             return
-        vg = self.layout.vg.name
-        run(["lvrename", vg, self.facts.nvr, nvr])
-        run(["lvrename", vg, self.layer, f"{nvr}+1"])
+        vg, layer = self.layout.vg.name, f"{self.facts.nvr}+1"
+        run(["lvrename", vg, planned, self.facts.nvr])
+        run(["lvrename", vg, self.layer, layer])
         settle()
-        self.facts = ImageFacts(nvr=nvr, size=self.facts.size, form=self.facts.form)
-        self.layer = f"{nvr}+1"
+        self.layer = layer
 
     def configure(self) -> None:
         """Write what belongs to this host."""
@@ -232,12 +231,11 @@ class Installation:
 
     def entry(self) -> None:
         """Write the boot entry, which makes the node bootable."""
-        metadata = files.image_metadata(self.node.tree)
-        system_request = self.request.system
+        selinux = self.request.system.selinux
         options = cmdline.command_line(
             cmdline.layer_arguments(self.layout.vg.name, self.facts.nvr, self.layer),
-            metadata.get("boot_args", ""),
-            SELINUX_ARGUMENTS.get(system_request.selinux, ""),
+            self.facts.boot_args,
+            SELINUX_ARGUMENTS.get(selinux, ""),
             self.request.bootloader.append,
         )
         boot = self.node.root / "boot"

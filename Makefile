@@ -1,0 +1,36 @@
+# Every target installs what it needs (tools/prepare); run as root on Debian 12.
+VENV = $(shell tools/prepare | tail -n 1)
+PYTHON = $(VENV)/bin/python
+SCENARIO ?=
+
+.PHONY: help demo check lint unit vm vm-list check-all bench clean
+
+help: ## show this
+	@sed -n 's/^\([a-z.-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+
+demo: ## build the demo image, install it in a virtual machine, boot it and look at it
+	$(PYTHON) -m tests.vm demo
+
+check: lint unit ## linters, types, unit tests and the core virtual machine scenarios
+	$(PYTHON) -m tests.vm core
+
+lint: ## ruff, mypy, shellcheck
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	shellcheck -x tools/prepare .ci/run $$(git ls-files data | xargs grep -lE '^#!/bin/(ba)?sh')
+
+unit: ## unit tests
+	$(PYTHON) -m pytest
+
+vm: ## one scenario: make vm SCENARIO=install-bios
+	$(PYTHON) -m tests.vm run $(SCENARIO)
+
+vm-list: ## the scenarios
+	@$(PYTHON) -m tests.vm list
+
+check-all: lint unit ## every scenario, resuming where it stopped
+	$(PYTHON) -m tests.vm all --resume
+
+clean: ## remove what was built here (the cache stays)
+	rm -rf build

@@ -1,0 +1,203 @@
+"""What is written into the new root, on real directories and mounts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from org_ovirt_node.errors import Interrupted, NodeError, PayloadError
+from org_ovirt_node.install import accounts, root, runner, system
+from org_ovirt_node.install.engine import DEVICE_BOUND, STEPS
+from org_ovirt_node.kickstart.model import NodeSection, Script, SshKeyRequest, SystemRequest, UserRequest
+from org_ovirt_node.progress import Silent
+
+
+@pytest.fixture
+def new_root(tmp_path: Path) -> Path:
+    made = tmp_path / "root"
+    for folder in ("etc/iscsi", "etc/nvme", "usr/share/zoneinfo/Europe", "home/ann", "tmp"):
+        (made / folder).mkdir(parents=True)
+    (made / "usr/share/zoneinfo/Europe/Prague").write_bytes(b"TZif")
+    (made / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/bash\nann:x:1001:1002::/home/ann:/bin/sh\n")
+    return made
+
+
+def squashfs(folder: Path, file: Path) -> Path:
+    subprocess.run(["mksquashfs", str(folder), str(file), "-quiet", "-no-progress"], check=True, capture_output=True)
+    return file
+
+
+def test_failures_row_23_two_hosts_differ_in_every_id(tmp_path: Path) -> None:
+    found = []
+    for name in ("one", "two"):
+        host = tmp_path / name
+        for folder in ("etc/iscsi", "etc/nvme"):
+            (host / folder).mkdir(parents=True)
+        system.identity(host)
+        paths = ("machine-id", "iscsi/initiatorname.iscsi", "nvme/hostid", "nvme/hostnqn")
+        found.append([(host / "etc" / path).read_text() for path in paths])
+    assert all(first != second for first, second in zip(*found))
+    assert found[0][1].startswith("InitiatorName=iqn.")
+    assert len(found[0][0].strip()) == 32
+
+
+def test_a_link_in_etc_is_replaced_and_never_followed(new_root: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("untouched")
+    (new_root / "etc/hostname").symlink_to(outside)
+    system.configure(new_root, SystemRequest(hostname="node1.example.com"))
+    assert outside.read_text() == "untouched"
+    assert (new_root / "etc/hostname").read_text() == "node1.example.com\n"
+
+
+def test_an_unknown_time_zone_is_named(new_root: Path) -> None:
+    with pytest.raises(NodeError, match="Mars/Olympus"):
+        system.configure(new_root, SystemRequest(timezone="Mars/Olympus"))
+
+
+def test_time_zone_language_and_clock(new_root: Path) -> None:
+    system.configure(new_root, SystemRequest(timezone="Europe/Prague", utc=False, lang="cs_CZ.UTF-8"))
+    assert str((new_root / "etc/localtime").readlink()) == "../usr/share/zoneinfo/Europe/Prague"
+    assert (new_root / "etc/locale.conf").read_text() == "LANG=cs_CZ.UTF-8\n"
+    assert (new_root / "etc/adjtime").read_text().endswith("LOCAL\n")
+
+
+def test_selinux_enforcing_without_a_policy_is_refused(new_root: Path) -> None:
+    with pytest.raises(NodeError, match="no SELinux policy"):
+        system.configure(new_root, SystemRequest(selinux="enforcing"))
+
+
+def test_firewall_without_a_firewall_is_refused(new_root: Path) -> None:
+    with pytest.raises(NodeError, match="neither firewalld nor nftables"):
+        system.configure(new_root, SystemRequest(firewall=True))
+
+
+def test_node_config_has_what_the_run_time_needs_and_no_secret(new_root: Path) -> None:
+    node = NodeSection(images=("http://user:secret@host/x",), boot_tries=5)
+    system.node_config(new_root, node, "onn", "n-1-1")
+    text = (new_root / "etc/ovirt-node/node.json").read_text()
+    assert json.loads(text)["vg"] == "onn"
+    assert json.loads(text)["boot_tries"] == 5
+    assert "secret" not in text
+
+
+def test_an_ssh_key_goes_to_its_user_alone(new_root: Path) -> None:
+    request = SystemRequest(sshkeys=(SshKeyRequest("ann", "ssh-ed25519 AAAA ann@home"),))
+    accounts.configure(new_root, request)
+    file = new_root / "home/ann/.ssh/authorized_keys"
+    assert file.read_text() == "ssh-ed25519 AAAA ann@home\n"
+    assert (file.stat().st_uid, file.stat().st_gid, file.stat().st_mode & 0o777) == (1001, 1002, 0o600)
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_an_ssh_key_for_nobody_is_an_error(new_root: Path) -> None:
+    with pytest.raises(NodeError, match="names the user bob"):
+        accounts.configure(new_root, SystemRequest(sshkeys=(SshKeyRequest("bob", "ssh-ed25519 A"),)))
+
+
+def test_a_user_that_the_image_has_is_an_error(new_root: Path) -> None:
+    (new_root / "etc/group").write_text("root:x:0:\n")
+    with pytest.raises(NodeError, match="user ann exists"):
+        accounts.configure(new_root, SystemRequest(users=(UserRequest("ann"),)))
+
+
+def test_seeding_keeps_owner_mode_attributes_and_leaves_nested_volumes_alone(tmp_path: Path) -> None:
+    tree, target = tmp_path / "tree", tmp_path / "target"
+    (tree / "var/log/journal").mkdir(parents=True)
+    (tree / "var/lib").mkdir()
+    (tree / "var/lib/state").write_text("state")
+    os.link(tree / "var/lib/state", tree / "var/lib/same")
+    os.chown(tree / "var/lib/state", 12, 34)
+    (tree / "var/lib/state").chmod(0o2750)
+    os.setxattr(tree / "var/lib/state", "user.kept", b"yes")
+    (tree / "var").chmod(0o711)
+    target.mkdir()
+    root.seed(tree, "/var", target, ["/var/log", "/var/crash"])
+    found = (target / "lib/state").stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777, found.st_nlink) == (12, 34, 0o2750, 2)
+    assert os.getxattr(target / "lib/state", "user.kept") == b"yes"
+    assert target.stat().st_mode & 0o777 == 0o711
+    assert (target / "log").is_dir()
+    assert not (target / "log/journal").exists()
+    assert (target / "crash").is_dir()
+
+
+def test_seeding_never_overwrites(tmp_path: Path) -> None:
+    tree, target = tmp_path / "tree", tmp_path / "target"
+    (tree / "home").mkdir(parents=True)
+    (tree / "home/file").write_text("the image's")
+    target.mkdir()
+    (target / "file").write_text("the user's")
+    root.seed(tree, "/home", target, [])
+    assert (target / "file").read_text() == "the user's"
+
+
+@pytest.mark.parametrize("form", ["tree", "liveos"])
+def test_both_payload_forms_give_the_root_tree(tmp_path: Path, form: str) -> None:
+    tree = tmp_path / "tree"
+    (tree / "usr").mkdir(parents=True)
+    (tree / "usr/marker").write_text(form)
+    source = tree
+    if form == "liveos":
+        source = tmp_path / "outer"
+        (source / "LiveOS").mkdir(parents=True)
+        squashfs(tree, source / "LiveOS/rootfs.img")
+    image = squashfs(source, tmp_path / "image.squashfs")
+    with root.image_tree(str(image), tmp_path / "mnt") as found:
+        assert (found / "usr/marker").read_text() == form
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_a_squashfs_that_is_no_image_is_refused_and_released(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    image = squashfs(empty, tmp_path / "image.squashfs")
+    with pytest.raises(PayloadError, match="neither a root tree"), root.image_tree(str(image), tmp_path / "mnt"):
+        pass
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+
+
+def test_a_failing_script_stops_only_when_it_says_so(new_root: Path) -> None:
+    from org_ovirt_node.install.scripts import run_scripts
+
+    body = f"echo ran >> {new_root}/log; exit 3"
+    soft = Script("post", body, chroot=False, line=7)
+    run_scripts([soft], "post", new_root, Silent())
+    with pytest.raises(NodeError, match="line 9 ended with exit status 3"):
+        run_scripts([soft, Script("post", body, chroot=False, erroronfail=True, line=9)], "post", new_root, Silent())
+    assert (new_root / "log").read_text() == "ran\n" * 3
+    assert list(Path("/tmp").glob("ks-script-*")) == []
+
+
+def test_a_scripts_log_is_in_the_new_system(new_root: Path) -> None:
+    from org_ovirt_node.install.scripts import run_scripts
+
+    script = Script("post", f"test -d $ANA_INSTALL_PATH/etc && echo hello > {new_root}/out", chroot=False)
+    run_scripts([script], "post", new_root, Silent())
+    assert (new_root / "out").read_text() == "hello\n"
+
+
+@pytest.mark.parametrize("number", runner.SIGNALS)
+def test_a_signal_releases_everything_in_order(number: signal.Signals) -> None:
+    released: list[str] = []
+    with pytest.raises(Interrupted, match=number.name), runner.interruptible(), ExitStack() as stack:
+        stack.callback(released.append, "first")
+        stack.callback(lambda: (os.kill(os.getpid(), number), released.append("second")))
+        os.kill(os.getpid(), number)
+        signal.pause()
+    assert released == ["second", "first"]
+    assert signal.getsignal(number) is not signal.SIG_IGN
+
+
+def test_boot_loader_and_entry_come_after_the_image_was_read_back() -> None:
+    names = [step.name for step in STEPS]
+    assert names.index("verify") < names.index("boot-loader") < names.index("entry")
+    assert names.index("image") < names.index("plan") < names.index("partition")
+    assert len(set(names)) == len(names)
+    assert set(DEVICE_BOUND) <= set(names)
