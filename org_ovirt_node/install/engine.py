@@ -99,6 +99,7 @@ class Installation:
             self.facts,
             self.options.targets,
             self.request.bootloader.boot_drive,
+            file=self.request.file,
         )
         self.layer = self.layout.layer.name
 

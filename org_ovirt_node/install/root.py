@@ -17,6 +17,8 @@ from org_ovirt_node.run import run
 SYSROOT = Path("/mnt/sysroot")
 WORK = Path("/mnt/ovirt-node")
 INNER = "LiveOS/rootfs.img"
+#: An inner image cannot be written to, so a journal in it cannot be replayed (ext4(5), xfs(5)).
+NO_REPLAY = {"ext4": ["noload"], "ext3": ["noload"], "xfs": ["norecovery"]}
 #: Names inside a layer's file system.
 UPPER, OVERLAY_WORK = "upper", "work"
 
@@ -55,7 +57,10 @@ def image_tree(device: str, target: Path) -> Iterator[Path]:
         inner = tree / INNER
         if inner.is_file():
             loop = stack.enter_context(loop_device(inner, readonly=True))
-            tree = stack.enter_context(mounted(loop, target / "rootfs", options=["ro"]))
+            fstype = run(["blkid", "-p", "-s", "TYPE", "-o", "value", inner], check=False).stdout.strip()
+            tree = stack.enter_context(
+                mounted(loop, target / "rootfs", fstype=fstype, options=["ro", *NO_REPLAY.get(fstype, ())])
+            )
         if not (tree / "usr").is_dir():
             raise PayloadError(
                 "the image holds neither a root tree nor LiveOS/rootfs.img",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
@@ -87,8 +87,22 @@ def describe_disk(handle: Any, device: Any) -> Disk:
         partitions=partitions,
         vgs=tuple(sorted(vgs)),
         blank=device.format.type is None and not children,
-        readonly=bool(device.protected or getattr(device, "readonly", False)),
+        readonly=bool(getattr(device, "readonly", False)),
+        fstype="" if device.partitioned else str(device.format.type or ""),
+        label=str(getattr(device.format, "label", "") or ""),
+        protected=_in_use(device, children),
     )
+
+
+def _in_use(device: Any, children: Sequence[Any]) -> str:
+    """Why the disk must not be written: something on it is mounted, or blivet protects it."""
+    if device.protected:
+        return "the installer runs from it"
+    for each in (device, *children):
+        mountpoint = getattr(each.format, "system_mountpoint", None)
+        if mountpoint:
+            return f"{each.name} is mounted on {mountpoint}"
+    return ""
 
 
 def disks(handle: Any) -> tuple[Disk, ...]:
