@@ -32,14 +32,19 @@ class Grub:
 
 
 def find_grub(root: Path) -> Grub:
-    """The GRUB of the image whose root is ``root``.  Raises BootError when it has none for BIOS."""
+    """The GRUB of the image whose root is ``root``.  Raises BootError when it has none."""
     for name in ("grub2", "grub"):
-        complete = (root / "usr/bin" / f"{name}-mkimage").exists() and _bios_setup(root, name)
-        if complete and (root / "usr/lib/grub" / PLATFORM / "boot.img").is_file():
+        if (root / "usr/bin" / f"{name}-mkimage").exists():
             return Grub(name)
-    raise BootError(
-        "the image has no GRUB for BIOS", hint="Build it with grub2-pc and grub2-tools (Debian: grub-pc-bin)."
-    )
+    raise BootError("the image has no GRUB", hint="Build it with grub2-tools (Debian: grub-common).")
+
+
+def check_bios(root: Path, grub: Grub) -> None:
+    """Raises BootError when the image's GRUB cannot boot from BIOS."""
+    if not _bios_setup(root, grub.name) or not (root / "usr/lib/grub" / PLATFORM / "boot.img").is_file():
+        raise BootError(
+            "the image has no GRUB for BIOS", hint="Build it with grub2-pc and grub2-tools (Debian: grub-pc-bin)."
+        )
 
 
 def _bios_setup(root: Path, name: str) -> bool:

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from org_ovirt_node.boot import bls, cmdline, files, grubcfg, hostinitrd, loader
-from org_ovirt_node.errors import BootError, NodeError
+from org_ovirt_node.boot import bls, cmdline, efi, files, grubcfg, hostinitrd, loader
+from org_ovirt_node.errors import NodeError
 from org_ovirt_node.install import accounts, labels, scripts, system, texts
-from org_ovirt_node.install.options import Options
+from org_ovirt_node.install.options import Options, running_firmware
 from org_ovirt_node.install.root import Mount, NodeRoot, image_tree, node_root
 from org_ovirt_node.kickstart.model import InstallRequest
 from org_ovirt_node.layout.model import Firmware, Layout, Role
@@ -36,6 +37,8 @@ from org_ovirt_node.storage.execute import Created, create, deactivate, mapper_p
 
 log = logging.getLogger(__name__)
 
+#: What the kernel calls the file systems that blivet names otherwise.
+FSTYPES = {Role.ESP: "vfat"}
 DEVICES_FILE = "/etc/lvm/devices/system.devices"
 #: Kernel arguments that switch SELinux on where it is not the kernel's default (Debian), or off.
 SELINUX_ARGUMENTS = {
@@ -60,6 +63,7 @@ class Installation:
     devices_file: bytes
     kernel: files.KernelFiles
     grub: loader.Grub
+    efi: efi.EfiFiles
 
     def __init__(self, request: InstallRequest, options: Options, progress: Progress, stack: ExitStack) -> None:
         self.request = request
@@ -81,11 +85,6 @@ class Installation:
 
     def disks(self) -> None:
         """Scan the disks."""
-        if Firmware.EFI in self.options.targets:
-            raise BootError(
-                "an installation for EFI is not supported yet",
-                hint="Start the machine in BIOS mode, or --firmware bios.",
-            )
         self.handle = scan.open_blivet(self.options.images)
         if self.options.images:
             self.stack.callback(self.handle.devicetree.teardown_disk_images)
@@ -144,7 +143,11 @@ class Installation:
         self._check_name()
         vg = self.layout.vg.name
         options = self.options
-        mounts = [Mount(self.created.boot.path, "/boot", self.created.boot.request.fstype)]
+        mounts = [
+            Mount(part.path, part.request.mountpoint, FSTYPES.get(part.request.role, part.request.fstype))
+            for part in self.created.partitions
+            if part.request.mountpoint
+        ]
         for volume in self.created.volumes:
             wanted = volume.request
             if wanted.mountpoint and not wanted.is_layer:
@@ -160,6 +163,10 @@ class Installation:
         )
         self.kernel = files.find_kernel(self.node.tree, self.facts.kernel)
         self.grub = loader.find_grub(self.node.tree)
+        if Firmware.BIOS in self.layout.firmware:
+            loader.check_bios(self.node.tree, self.grub)
+        if Firmware.EFI in self.layout.firmware:
+            self.efi = efi.find_efi(self.node.tree, self.grub.name)
 
     def _check_name(self) -> None:
         """The volumes bear the image's own name, also where only the file's name was known before."""
@@ -188,18 +195,18 @@ class Installation:
     def _fstab(self) -> list[texts.FstabLine]:
         lines = []
         for part in self.created.partitions:
-            if part.request.mountpoint:
-                options = part.request.options or ("defaults",)
-                lines.append(
-                    texts.FstabLine(f"UUID={part.uuid}", part.request.mountpoint, part.request.fstype, options)
-                )
-        for volume in self.created.volumes:
-            wanted = volume.request
-            if wanted.fstype == "swap":
-                lines.append(texts.FstabLine(f"UUID={volume.uuid}", "none", "swap", ("defaults",), 0))
-            elif not wanted.is_layer:
+            wanted = part.request
+            if wanted.mountpoint:
+                fstype = FSTYPES.get(wanted.role, wanted.fstype)
                 options = wanted.options or ("defaults",)
-                lines.append(texts.FstabLine(f"UUID={volume.uuid}", wanted.mountpoint, wanted.fstype, options))
+                lines.append(texts.FstabLine(f"UUID={part.uuid}", wanted.mountpoint, fstype, options))
+        for volume in self.created.volumes:
+            request = volume.request
+            if request.fstype == "swap":
+                lines.append(texts.FstabLine(f"UUID={volume.uuid}", "none", "swap", ("defaults",), 0))
+            elif not request.is_layer:
+                options = request.options or ("defaults",)
+                lines.append(texts.FstabLine(f"UUID={volume.uuid}", request.mountpoint, request.fstype, options))
         return lines
 
     def boot_files(self) -> None:
@@ -226,9 +233,21 @@ class Installation:
         if self.request.bootloader.location == "none":
             self.progress.detail("left out, as the kickstart says")
             return
-        for disk in {part.request.disk: part for part in self.created.partitions if part.request.role is Role.BOOT}:
-            device = self.handle.devicetree.get_device_by_name(disk).path
-            loader.install_bios(self.node.root, self.grub, device, self.created.boot.number)
+        root = self.node.root
+        if Firmware.BIOS in self.layout.firmware:
+            disk = self.handle.devicetree.get_device_by_name(self.created.boot.request.disk).path
+            loader.install_bios(root, self.grub, disk, self.created.boot.number)
+        if Firmware.EFI in self.layout.firmware:
+            self._install_efi(root)
+
+    def _install_efi(self, root: Path) -> None:
+        stub = efi.render_stub(self.created.boot.uuid, self.grub.folder)
+        efi.fill_esp(self.node.tree, root, self.efi, self.grub.name, stub)
+        if self.options.images or running_firmware() is not Firmware.EFI:
+            return
+        esp = self.created.esps[0]
+        disk = self.handle.devicetree.get_device_by_name(esp.request.disk).path
+        efi.register(disk, esp.number, self.efi.start, [part.partuuid for part in self.created.esps])
 
     def entry(self) -> None:
         """Write the boot entry, which makes the node bootable."""

@@ -28,6 +28,8 @@ class MadePartition:
     number: int
     path: str
     uuid: str
+    #: The partition's own unique id in the GPT, which EFI boot entries name.
+    partuuid: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,7 +201,13 @@ class _Creation:
         self.handle.do_it(callbacks)
 
     def _made(self, request: Partition, device: Any) -> MadePartition:
-        return MadePartition(request, int(device.parted_partition.number), device.path, str(device.format.uuid or ""))
+        return MadePartition(
+            request,
+            int(device.parted_partition.number),
+            device.path,
+            str(device.format.uuid or ""),
+            str(getattr(device, "uuid", "") or ""),
+        )
 
 
 def clear_boot_code(disk: str) -> None:

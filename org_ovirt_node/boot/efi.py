@@ -1,0 +1,147 @@
+"""GRUB on EFI: the files on the EFI system partition (ESP), and the one entry in the firmware's variables.
+
+Specifications: UEFI 2.10, 3.5.1.1 (``\\EFI\\BOOT\\BOOTX64.EFI``, the place that firmware looks at by itself) and 13.3
+(the ESP).  A signed GRUB has its prefix built in: Debian's reads ``\\EFI\\debian\\grub.cfg`` whatever folder it was
+started from, Fedora's and CentOS' their own vendor folder; a small grub.cfg there leads to the one on /boot.  Where
+the image ships shim, shim is what the firmware starts: nothing unsigned is put in front of it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from org_ovirt_node.errors import BootError
+from org_ovirt_node.run import run
+
+PLATFORM = "x86_64-efi"
+FALLBACK = "EFI/BOOT"
+LABEL = "oVirt Node"
+#: Where the ESP is mounted, without the leading slash.
+ESP = "boot/efi"
+#: GRUB's modules in an image of our own making: all that grub.cfg and the way to it use.
+MODULES = (
+    "part_gpt",
+    "fat",
+    "ext2",
+    "normal",
+    "configfile",
+    "search",
+    "search_fs_uuid",
+    "test",
+    "loadenv",
+    "echo",
+    "linux",
+    "serial",
+    "terminal",
+    "all_video",
+)
+
+
+@dataclass(frozen=True)
+class EfiFiles:
+    """The boot loader of an image: which file goes where on the ESP.
+
+    ``files`` maps a path on the ESP to a path in the image's root; ``start`` is what the firmware starts, ``configs``
+    are the places of the small grub.cfg.  Without ``files`` an unsigned GRUB is made, at ``start`` and the fallback.
+    """
+
+    vendor: str
+    start: str
+    files: Mapping[str, str]
+    configs: tuple[str, ...]
+
+
+def find_efi(tree: Path, name: str) -> EfiFiles:
+    """The signed boot loader that the image at ``tree`` ships, or the way to make one with the tools of ``name``.
+
+    ``name`` is ``grub`` or ``grub2``.  Raises BootError when the image has neither.
+    """
+    debian = {
+        "shimx64.efi": "usr/lib/shim/shimx64.efi.signed",
+        "mmx64.efi": "usr/lib/shim/mmx64.efi.signed",
+        "grubx64.efi": "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+    }
+    if all((tree / path).is_file() for path in debian.values()):
+        return _signed("debian", debian)
+    for folder in sorted((tree / "boot/efi/EFI").glob("*")) + sorted((tree / "usr/lib/efi").glob("*/*/EFI/*")):
+        found = {path.name: str(path.relative_to(tree)) for path in folder.glob("*x64.efi")}
+        if folder.name != "BOOT" and {"shimx64.efi", "grubx64.efi"} <= set(found):
+            return _signed(folder.name, found)
+    if (tree / "usr/lib/grub" / PLATFORM).is_dir() and (tree / f"usr/bin/{name}-mkimage").exists():
+        return EfiFiles("ovirt-node", "EFI/ovirt-node/grubx64.efi", {}, ("EFI/ovirt-node/grub.cfg",))
+    raise BootError(
+        "the image has no boot loader for EFI",
+        hint="Build it with shim and a signed GRUB, or with GRUB's x86_64-efi modules (Debian: grub-efi-amd64-bin).",
+    )
+
+
+def _signed(vendor: str, found: Mapping[str, str]) -> EfiFiles:
+    files = {f"EFI/{vendor}/{name}": path for name, path in found.items()}
+    files.update({f"{FALLBACK}/{name}": path for name, path in found.items() if name != "shimx64.efi"})
+    files[f"{FALLBACK}/BOOTX64.EFI"] = found["shimx64.efi"]
+    return EfiFiles(vendor, f"EFI/{vendor}/shimx64.efi", files, (f"EFI/{vendor}/grub.cfg",))
+
+
+def render_stub(boot_uuid: str, grub_folder: str) -> str:
+    """The grub.cfg on the ESP, which leads to the one on the partition with the file system ``boot_uuid``."""
+    return (
+        f"search --no-floppy --fs-uuid --set=root {boot_uuid}\n"
+        f"set prefix=($root)/{grub_folder}\n"
+        "configfile $prefix/grub.cfg\n"
+    )
+
+
+def fill_esp(tree: Path, root: Path, plan: EfiFiles, name: str, stub: str) -> None:
+    """Write the boot loader to the ESP, which is mounted at ESP below ``root``.
+
+    The files come from the image's own tree, in whose root the mounted ESP would hide some of them.
+    """
+    esp = root / ESP
+    for target, source in plan.files.items():
+        (esp / target).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(tree / source, esp / target)
+    for config in plan.configs:
+        (esp / config).parent.mkdir(parents=True, exist_ok=True)
+        (esp / config).write_text(stub, encoding="ascii")
+    if plan.files:
+        return
+    made, prefix = f"/{ESP}/{plan.start}", f"/{Path(plan.configs[0]).parent}"
+    run([f"{name}-mkimage", "--format", PLATFORM, "--prefix", prefix, "--output", made, *MODULES], root=root)
+    (esp / FALLBACK).mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(esp / plan.start, esp / FALLBACK / "BOOTX64.EFI")
+
+
+def stale_entries(listing: str, esp_uuids: Sequence[str]) -> tuple[str, ...]:
+    """The numbers of the entries in efibootmgr's ``listing`` that are an earlier installation's.
+
+    They have our label, or lead to an ESP that this installation makes (by its partition UUID).
+    """
+    stale = []
+    for line in listing.splitlines():
+        found = re.match(r"Boot([0-9A-Fa-f]{4})\*?\s+(.*)", line)
+        if not found:
+            continue
+        number, text = found.groups()
+        ours = text.split("\t", 1)[0].strip() == LABEL
+        if ours or any(uuid and uuid.lower() in text.lower() for uuid in esp_uuids):
+            stale.append(number)
+    return tuple(stale)
+
+
+def register(disk: str, number: int, start: str, esp_uuids: Sequence[str]) -> None:
+    """Make exactly one firmware entry, for the file ``start`` on partition ``number`` of ``disk``, first in the order.
+
+    Raises CommandError when the firmware's variables cannot be written.
+    """
+    listing = run(["efibootmgr", "--verbose"]).stdout
+    for entry in stale_entries(listing, esp_uuids):
+        run(["efibootmgr", "--bootnum", entry, "--delete-bootnum"])
+    loader = "\\" + start.replace("/", "\\")
+    run(
+        ["efibootmgr", "--create", "--disk", disk, "--part", str(number), "--label", LABEL, "--loader", loader],
+        hint="Are the firmware's variables writable, and is there room in them?",
+    )
