@@ -152,7 +152,8 @@ class Layout:
     partitions: tuple[Partition, ...]
     vg: VolumeGroup
     image: ImageVolume
-    #: Bytes that stay free in the VG for further images.
+    #: Bytes that stay free in the VG: for further images, and some room to grow the pool's metadata.  LVM's spare
+    #: for that metadata (pmspare, as large as the metadata) is not in here; it is taken.
     reserved: int
     pool: ThinPool
     volumes: tuple[Volume, ...]

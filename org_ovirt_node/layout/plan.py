@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from org_ovirt_node.errors import LayoutError
 from org_ovirt_node.kickstart.model import NodeSection, StorageRequest
 from org_ovirt_node.layout import budget, select
 from org_ovirt_node.layout.automatic import automatic
+from org_ovirt_node.layout.explicit import Context, explicit
 from org_ovirt_node.layout.model import Disk, Firmware, Layout
 from org_ovirt_node.payload.facts import ImageFacts
 
@@ -32,7 +32,7 @@ def plan(
     firmware = tuple(dict.fromkeys(firmware))
     everything = tuple(_protect(disk, node.images) for disk in disks)
     if not request.autopart:
-        raise LayoutError("explicit partitioning comes next")
+        return explicit(Context(everything, request, node, image, firmware, boot_drive, file))
     chosen = select.candidates(everything, request.selection)
     first = select.boot_disk(chosen, everything, boot_drive)
     used = (first, *(disk for disk in chosen if disk is not first))

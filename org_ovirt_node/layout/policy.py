@@ -111,7 +111,7 @@ def minimum_size(mountpoint: str, fstype: str) -> int:
 def volume_options(mountpoint: str) -> tuple[str, ...]:
     """Mount options of a thin volume.  ``discard`` always: without it the pool never gets space back."""
     default = BY_MOUNTPOINT.get(mountpoint)
-    return default.options if default else ("discard", "nodev", "nosuid")
+    return default.options if default else ("discard",)
 
 
 def volume_name(mountpoint: str) -> str:

@@ -1,0 +1,335 @@
+"""``part``, ``volgroup`` and ``logvol`` lines: the partitions, and what only a whole layout can say.
+
+A line that does not belong to a node is refused by its number: what it asks for would be missing on the node.  All
+sizes are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn, Optional
+
+from org_ovirt_node.errors import KickstartProblem
+from org_ovirt_node.kickstart.model import (
+    DEFAULT_VG,
+    NodeSection,
+    PartitionRequest,
+    StorageRequest,
+    VolumeGroupRequest,
+)
+from org_ovirt_node.kickstart.units import human_size
+from org_ovirt_node.layout import budget, policy, select
+from org_ovirt_node.layout.automatic import ESP_OPTIONS
+from org_ovirt_node.layout.explicit_lvm import Space, volumes_and_pool
+from org_ovirt_node.layout.model import (
+    GIB,
+    MIB,
+    Disk,
+    Encryption,
+    Firmware,
+    ImageVolume,
+    Layout,
+    Partition,
+    Role,
+    VolumeGroup,
+)
+from org_ovirt_node.payload.facts import ImageFacts
+
+#: Less has no room for one boot loader with its fonts and fallback copy.
+ESP_MINIMUM = 64 * MIB
+_ROLES = {"biosboot": Role.BIOSBOOT, "/boot/efi": Role.ESP, "/boot": Role.BOOT}
+_FSTYPES = {
+    Role.BIOSBOOT: ("", "biosboot"),
+    Role.ESP: ("", "efi", "vfat"),
+    Role.BOOT: ("", "ext4"),
+    Role.PV: ("", "lvmpv"),
+}
+_MINIMUM = {
+    Role.BIOSBOOT: policy.BIOSBOOT_SIZE,
+    Role.ESP: ESP_MINIMUM,
+    Role.BOOT: policy.BOOT.minimum,
+    Role.PV: 64 * MIB,
+}
+_OFFSETS = (Role.BIOSBOOT, Role.ESP, Role.BOOT, Role.PV)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every check needs."""
+
+    everything: tuple[Disk, ...]
+    request: StorageRequest
+    node: NodeSection
+    image: ImageFacts
+    firmware: tuple[Firmware, ...]
+    boot_drive: str
+    file: str
+
+    def fail(self, line: int, message: str, *, hint: str = "") -> NoReturn:
+        raise KickstartProblem(message, file=self.file or "kickstart", line=line, hint=hint)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A ``part`` line with its disk."""
+
+    request: PartitionRequest
+    role: Role
+    disk: Disk
+
+
+def explicit(context: Context) -> Layout:
+    """The layout that the lines describe.  Raises KickstartProblem by line, or LayoutError for the disks."""
+    _check_section(context)
+    placed = _placed(context)
+    boot = next(part.disk for part in placed if part.role is Role.BOOT)
+    budget.check_firmware(boot, context.firmware)
+    _check_boot(context, placed, boot)
+    used = tuple(dict.fromkeys([boot, *(part.disk for part in placed)]))
+    wiped = select.check_wiping(used, context.everything, context.request.selection)
+    group = _group(context, placed)
+    select.check_vg_name(group.name, used, context.everything)
+    partitions = _partitions(context, placed)
+    return _layout(context, used, wiped, group, placed, partitions)
+
+
+def _check_section(context: Context) -> None:
+    node = context.node
+    if node.volumes:
+        volume = node.volumes[0]
+        context.fail(
+            volume.line,
+            f"%addon org_ovirt_node: volume {volume.mountpoint}: there are logvol lines, which say it all",
+            hint="Give a logvol line instead, or use autopart --type=thinp.",
+        )
+    if node.novolumes:
+        context.fail(
+            node.line,
+            f"%addon org_ovirt_node: novolume {node.novolumes[0]}: there are logvol lines, which say it all",
+            hint="Take it away, or use autopart --type=thinp.",
+        )
+
+
+def _role(context: Context, part: PartitionRequest) -> Role:
+    mount = part.mountpoint
+    if mount in _ROLES:
+        return _ROLES[mount]
+    if mount.startswith("pv."):
+        return Role.PV
+    why = {
+        "swap": "swap is a logical volume: logvol swap --fstype=swap.",
+        "/": "the root is a thin volume: logvol / --thin.",
+        "prepboot": "this platform is not supported.",
+    }
+    if mount.startswith("raid."):
+        context.fail(part.line, f"part {mount}: RAID is not supported yet")
+    text = why.get(mount, "it is a thin volume: logvol --thin.") if mount.startswith("/") or mount in why else ""
+    message = f"part {mount} is no partition of a node" + (f": {text}" if text else "")
+    return context.fail(part.line, message, hint="Accepted are biosboot, /boot/efi, /boot and pv.NN.")
+
+
+def _placed(context: Context) -> list[Placed]:
+    request = context.request
+    candidates = select.candidates(context.everything, request.selection)
+    roles = [(part, _role(context, part)) for part in request.partitions]
+    on_boot = next((part for part, role in roles if role is Role.BOOT), None)
+    if on_boot is None:
+        first = request.partitions[0].line if request.partitions else 0
+        context.fail(first, "there is no /boot partition", hint="Add part /boot --fstype=ext4 --size=1024.")
+    named = _disk(context, on_boot, candidates) if on_boot.disk else None
+    if named is None or context.boot_drive:
+        chosen = select.boot_disk(candidates, context.everything, context.boot_drive)
+        if named is not None and named != chosen:
+            context.fail(on_boot.line, f"part /boot is on {named.name}, but bootloader --boot-drive is {chosen.name}")
+        named = chosen
+    placed = []
+    for part, role in roles:
+        disk = _disk(context, part, candidates) if part.disk else named
+        _check_part(context, part, role)
+        placed.append(Placed(part, role, disk))
+    _check_twins(context, placed)
+    return placed
+
+
+def _disk(context: Context, part: PartitionRequest, candidates: Sequence[Disk]) -> Disk:
+    found = select.find(part.disk, context.everything)
+    usable = [disk for disk in found if disk in candidates]
+    names = ", ".join(select.describe(disk) for disk in candidates)
+    if not usable:
+        why = "is not one that the kickstart lets us use" if found else "is not there"
+        context.fail(part.line, f"part {part.mountpoint} --ondisk={part.disk}: {why}", hint=f"There are: {names}.")
+    if len(usable) > 1:
+        context.fail(part.line, f"part {part.mountpoint} --ondisk={part.disk} means {len(usable)} disks")
+    return usable[0]
+
+
+def _check_part(context: Context, part: PartitionRequest, role: Role) -> None:
+    what = f"part {part.mountpoint}"
+    accepted = " or ".join(name for name in _FSTYPES[role] if name)
+    if part.fstype not in _FSTYPES[role]:
+        context.fail(part.line, f"{what} --fstype={part.fstype} is not supported", hint=f"Accepted is {accepted}.")
+    if part.size < _MINIMUM[role]:
+        least = human_size(_MINIMUM[role])
+        context.fail(part.line, f"{what} --size: {human_size(part.size)} is too small; it needs {least}")
+    if part.encrypted and role is not Role.PV:
+        context.fail(part.line, f"{what} --encrypted: only a physical volume (pv.NN) can be encrypted")
+    if part.grow and role is not Role.PV:
+        context.fail(part.line, f"{what} --grow: only a physical volume (pv.NN) grows", hint="Give its --size.")
+    if part.max_size and not part.grow:
+        context.fail(part.line, f"{what} --maxsize without --grow means nothing")
+    if part.max_size and part.max_size < part.size:
+        context.fail(part.line, f"{what}: --maxsize is smaller than --size")
+    for option, value in (("--label", part.label), ("--fsoptions", part.options)):
+        if value and role in (Role.PV, Role.BIOSBOOT):
+            context.fail(part.line, f"{what} {option}={value}: there is no file system on it")
+
+
+def _check_twins(context: Context, placed: Sequence[Placed]) -> None:
+    seen: dict[tuple[str, str], int] = {}
+    for part in placed:
+        name, line = part.request.mountpoint, part.request.line
+        keys = [("", name)] + ([("pv", part.disk.name)] if part.role is Role.PV else [])
+        for key in keys:
+            if key in seen:
+                what = "is given twice" if not key[0] else f"is a second physical volume on {part.disk.name}"
+                context.fail(line, f"part {name} {what} (see line {seen[key]})")
+            seen[key] = line
+
+
+def _check_boot(context: Context, placed: Sequence[Placed], boot: Disk) -> None:
+    roles = {part.role: part for part in placed}
+    line = roles[Role.BOOT].request.line
+    if Firmware.BIOS in context.firmware and Role.BIOSBOOT not in roles:
+        context.fail(
+            line,
+            "there is no BIOS boot partition, and BIOS cannot boot from a GPT disk without one",
+            hint="Add part biosboot --fstype=biosboot --size=1.",
+        )
+    if Firmware.EFI in context.firmware and Role.ESP not in roles:
+        context.fail(
+            line,
+            "there is no EFI system partition, and EFI cannot boot without one",
+            hint="Add part /boot/efi --fstype=efi --size=600.",
+        )
+    for part in placed:
+        if part.role is not Role.PV and part.disk != boot:
+            context.fail(part.request.line, f"part {part.request.mountpoint} is not on the disk of /boot, {boot.name}")
+
+
+def _group(context: Context, placed: Sequence[Placed]) -> VolumeGroupRequest:
+    request, node = context.request, context.node
+    line = placed[-1].request.line
+    if not request.vgs:
+        context.fail(line, "there is no volume group", hint=f"Add volgroup {node.vg} pv.01.")
+    if len(request.vgs) > 1:
+        second = request.vgs[1]
+        context.fail(second.line, f"volgroup {second.name}: a second volume group is not supported yet")
+    group = request.vgs[0]
+    if node.vg not in (DEFAULT_VG, group.name):
+        context.fail(group.line, f"volgroup {group.name}: %addon org_ovirt_node says --vg={node.vg}")
+    known = {part.request.mountpoint: part for part in placed if part.role is Role.PV}
+    for pv in group.pvs:
+        if pv not in known:
+            context.fail(group.line, f"volgroup {group.name}: there is no part {pv}")
+        if group.pvs.count(pv) > 1:
+            context.fail(group.line, f"volgroup {group.name}: {pv} is given twice")
+    for name, part in known.items():
+        if name not in group.pvs:
+            context.fail(part.request.line, f"part {name} belongs to no volume group")
+    extent = group.extent_size
+    if extent and (extent & (extent - 1) or not MIB <= extent <= GIB):
+        context.fail(
+            group.line,
+            f"volgroup {group.name} --pesize={extent >> 10} is not supported",
+            hint="Accepted are powers of two from 1024 (1 MiB) to 1048576 (1 GiB).",
+        )
+    return group
+
+
+def _size(context: Context, part: Placed, placed: Sequence[Placed]) -> int:
+    """The size of a partition, grown when it may."""
+    size = policy.round_up(part.request.size, policy.ALIGNMENT)
+    others = sum(
+        policy.round_up(other.request.size, policy.ALIGNMENT)
+        for other in placed
+        if other.disk == part.disk and other is not part
+    )
+    room = budget.usable(part.disk) - others
+    if size > room:
+        context.fail(
+            part.request.line,
+            f"part {part.request.mountpoint}: {human_size(size)} do not fit on {select.describe(part.disk)}, "
+            f"where {human_size(max(room, 0))} are left for it",
+        )
+    if not part.request.grow:
+        return size
+    grown = max(size, policy.round_down(room - policy.DISK_SLACK, policy.ALIGNMENT))
+    return min(grown, part.request.max_size) if part.request.max_size else grown
+
+
+def _encryption(part: PartitionRequest) -> Optional[Encryption]:
+    return Encryption(part.passphrase, part.luks_version or "luks2") if part.encrypted else None
+
+
+def options(text: str) -> tuple[str, ...]:
+    """Mount options as a tuple; ``defaults`` means none."""
+    return tuple(word for word in text.split(",") if word and word != "defaults")
+
+
+def _partitions(context: Context, placed: Sequence[Placed]) -> tuple[Partition, ...]:
+    found = []
+    for part in sorted(placed, key=lambda one: _OFFSETS.index(one.role)):
+        request, size = part.request, _size(context, part, placed)
+        name, given = part.disk.name, options(request.options)
+        if part.role is Role.BIOSBOOT:
+            found.append(Partition(name, part.role, size))
+        elif part.role is Role.ESP:
+            label = request.label or policy.ESP_LABEL
+            found.append(Partition(name, part.role, size, "vfat", "/boot/efi", label, given or ESP_OPTIONS))
+        elif part.role is Role.BOOT:
+            label = request.label or policy.BOOT_LABEL
+            found.append(Partition(name, part.role, size, "ext4", "/boot", label, given or policy.BOOT.options))
+        else:
+            found.append(Partition(name, part.role, size, encryption=_encryption(request)))
+    return tuple(found)
+
+
+def _layout(
+    context: Context,
+    used: tuple[Disk, ...],
+    wiped: tuple[str, ...],
+    group: VolumeGroupRequest,
+    placed: Sequence[Placed],
+    partitions: tuple[Partition, ...],
+) -> Layout:
+    extent = group.extent_size or policy.EXTENT
+    disks = {part.request.mountpoint: part.disk.name for part in placed}
+    sizes = [budget.inside(part.size, part.encryption) for part in partitions if part.role is Role.PV]
+    total = policy.vg_size(sizes, extent)
+    slots = budget.image_slots(context.image, context.node.image_slots, extent)
+    asked = max(group.reserved_space, total * group.reserved_percent // 100)
+    space = Space(total, extent, slots, policy.round_up(asked, extent), group.line)
+    pool, volumes = volumes_and_pool(context.request, context.node, context.image, group.name, space, context.fail)
+    budget.check_names(group.name, pool.name, context.image, volumes)
+    linear = sum(volume.size for volume in volumes if not volume.thin)
+    reserved = total - slots.image - linear - budget.pool_room(pool)
+    if reserved < max(slots.further, space.reserved):
+        context.fail(
+            group.line,
+            f"volgroup {group.name} has {human_size(total)}; beside its volumes {human_size(max(reserved, 0))} stay "
+            f"free, and {human_size(max(slots.further, space.reserved))} are needed for {slots.count - 1} more images "
+            "and what the line reserves",
+            hint="Make the thin pool smaller, or give fewer --image-slots.",
+        )
+    return Layout(
+        firmware=context.firmware,
+        disks=used,
+        wiped=wiped,
+        partitions=partitions,
+        vg=VolumeGroup(group.name, extent, tuple(disks[pv] for pv in group.pvs)),
+        image=ImageVolume(context.image.nvr, slots.image),
+        reserved=reserved,
+        pool=pool,
+        volumes=tuple(volumes),
+    )
