@@ -94,7 +94,7 @@ class HttpSource(Source):
         for pause in self.patience.pauses:
             try:
                 return action()
-            except Transient as exc:
+            except Transient as exc:  # noqa: PERF203
                 log.warning("%s: %s; next try in %g s", self.name, exc, pause)
                 if self.aborted.wait(pause):
                     raise PayloadError(f"{self.name}: the transfer was stopped") from exc
@@ -223,10 +223,11 @@ class HttpStream(Stream):
     def readinto(self, view: memoryview) -> int:
         done = 0
         while done < len(view) and self.offset != self.source.size:
-            if self.source.aborted.is_set():
-                raise PayloadError(f"{self.source.name}: the transfer was stopped")
             if self._response is None:
                 self._response = self.source.retried(self._open)
+            # Looked at only now: abort() sets this first and then cuts the connection that it sees.
+            if self.source.aborted.is_set():
+                raise PayloadError(f"{self.source.name}: the transfer was stopped")
             try:
                 with self._watchdog:
                     data = body(self._response).read(min(SLICE, len(view) - done), decode_content=False)

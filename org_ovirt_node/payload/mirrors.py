@@ -111,7 +111,7 @@ class MirrorSource(Source):
                     self._current = candidate
                     return True
                 self._reasons.append(PayloadError(f"{candidate.name} is not the same image as the one before"))
-            except PayloadError as exc:
+            except PayloadError as exc:  # noqa: PERF203
                 self._reasons.append(exc)
         return False
 
@@ -125,7 +125,7 @@ class MirrorSource(Source):
         while True:
             try:
                 return self._current.read_at(offset, length)
-            except PayloadError as exc:
+            except PayloadError as exc:  # noqa: PERF203
                 failure = self.failed(exc)
                 if not isinstance(failure, StartOver):
                     raise failure from exc

@@ -125,7 +125,7 @@ class Pipeline:
             while thread.is_alive():
                 try:
                     thread.join()
-                except (KeyboardInterrupt, NodeError):
+                except (KeyboardInterrupt, NodeError):  # noqa: PERF203
                     # A second signal while the first is obeyed; it asks for the same.
                     continue
 

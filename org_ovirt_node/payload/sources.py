@@ -107,8 +107,9 @@ def _mount(
     try:
         return stack.enter_context(mounted(what, folder, fstype=fstype, options=options))
     except CommandError as exc:
+        said = (exc.output.strip().splitlines() or ["mount said nothing"])[0]
         raise PayloadError(
-            f"{url}: {what} cannot be mounted: {' / '.join(exc.output.split())}",
+            f"{url}: {what} cannot be mounted: {said}",
             hint="Check the address and the device.",
         ) from exc
 

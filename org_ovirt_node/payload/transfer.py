@@ -62,7 +62,7 @@ def transfer(
         try:
             pipeline, skipped = _once(source, target, size, fresh and start == 0, expected_sha256, hash, progress)
             return Transferred(pipeline.done, pipeline.sha256, time.monotonic() - started, skipped)
-        except StartOver as again:
+        except StartOver as again:  # noqa: PERF203
             log.warning("%s", again)
             progress.detail(str(again))
         except _WrongDigest as wrong:
