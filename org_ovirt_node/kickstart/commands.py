@@ -118,6 +118,9 @@ COMMANDS = {
     "firstboot": Command(_options("--disable"), many=True, harmless=True),
 }
 
+#: Commands after which old versions of pykickstart pass over anything with a warning.
+BARE_COMMANDS = ("zerombr", "skipx")
+
 _IMAGE = "A node is installed from the image that %addon org_ovirt_node names with --image."
 _LATER = "It is not supported yet."
 _WHOLE = "A node's disks are taken whole, or not at all."
@@ -161,7 +164,7 @@ def refuse_command(name: str, place: Place) -> NoReturn:
 def options_given(parser: Any, args: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """The options among ``args`` by their first name, with their values, as ``parser`` (argparse) reads them.
 
-    ``args`` have been parsed without an error, so every option is known and abbreviations are unique.
+    What the parser does not know, or cannot tell from another option, is left for it to complain about.
     """
     actions: dict[str, Any] = getattr(parser, "_option_string_actions", {})
     given: dict[str, tuple[str, ...]] = {}
@@ -171,13 +174,12 @@ def options_given(parser: Any, args: Sequence[str]) -> dict[str, tuple[str, ...]
         position += 1
         if name == "--":
             break
-        if not name.startswith("--"):
+        matches = {id(action): action for key, action in actions.items() if key == name}
+        if not matches and name.startswith("--"):
+            matches = {id(action): action for key, action in actions.items() if key.startswith(name)}
+        if len(matches) != 1:
             continue
-        matches = [actions[name]] if name in actions else [a for key, a in actions.items() if key.startswith(name)]
-        if not matches:
-            given[name] = (*given.get(name, ()), value)
-            continue
-        action = matches[0]
+        action = next(iter(matches.values()))
         if not equals and action.nargs is None and position < len(args):
             value = args[position]
             position += 1
@@ -201,13 +203,13 @@ def secrets_in(command: str, args: Sequence[str]) -> list[str]:
     return secrets
 
 
-def check_options(line: Line) -> None:
-    """Refuse what is on the line and is not supported, or is there twice."""
-    command = COMMANDS[line.command]
-    for option, values in line.given.items():
+def check_options(name: str, given: dict[str, tuple[str, ...]], place: Place) -> None:
+    """Refuse an option that pykickstart knows and that we do not take, or that is there twice."""
+    command = COMMANDS[name]
+    for option, values in given.items():
         if option not in command.options:
-            name = "part" if line.command == "partition" else line.command
-            why = REFUSED_OPTIONS.get((name, option), f"Supported are {', '.join(command.options) or 'no options'}.")
-            line.fail(f"the option {option} is not supported", hint=why)
+            key = ("part" if name == "partition" else name, option)
+            why = REFUSED_OPTIONS.get(key, f"Supported are {', '.join(command.options) or 'no options'}.")
+            place.fail(f"{name}: the option {option} is not supported", hint=why)
         if len(values) > 1:
-            line.fail(f"the option {option} is given {len(values)} times", hint="Give it once.")
+            place.fail(f"{name}: the option {option} is given {len(values)} times", hint="Give it once.")

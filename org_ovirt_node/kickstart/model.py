@@ -201,7 +201,7 @@ class NetworkRequest:
 class Script:
     """A script.  ``chroot`` only matters for %post; ``file`` and ``line`` are where its section starts."""
 
-    stage: str  # pre, pre-install, post, onerror, traceback
+    stage: str  # pre, pre-install, post
     body: str = field(repr=False)
     interpreter: str = "/bin/sh"
     chroot: bool = True

@@ -20,13 +20,12 @@ from pykickstart.sections import (
     PostScriptSection,
     PreInstallScriptSection,
     PreScriptSection,
-    ScriptSection,
     Section,
-    TracebackScriptSection,
 )
 
 from org_ovirt_node.errors import KickstartProblem, NodeError
 from org_ovirt_node.kickstart.commands import (
+    BARE_COMMANDS,
     COMMANDS,
     Line,
     Place,
@@ -48,13 +47,13 @@ STAGES = {
     constants.KS_SCRIPT_PRE: "pre",
     constants.KS_SCRIPT_PREINSTALL: "pre-install",
     constants.KS_SCRIPT_POST: "post",
-    constants.KS_SCRIPT_TRACEBACK: "traceback",
-    constants.KS_SCRIPT_ONERROR: "onerror",
 }
 REFUSED_SECTIONS = {
     "%packages": "A node is installed from an image; the packages are in it.",
     "%anaconda": "It configures Anaconda, which does not run here.",
     "%certificate": "It is not supported yet; write the file in %post.",
+    "%onerror": "It is not supported yet; an installation that fails says why and ends with a status other than 0.",
+    "%traceback": "It belongs to Anaconda, which does not run here.",
 }
 Fetch = Callable[[str], str]
 
@@ -109,8 +108,8 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
             except NodeError:
                 raise
             except KickstartError as error:
-                self.place.fail(_one_line(getattr(error, "message", "") or str(error)))
-            except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+                self.place.fail(_one_line(getattr(error, "message", "")) or "this line cannot be read")
+            except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
                 # shlex and parts of pykickstart raise these for text that is no kickstart.
                 self.place.fail(f"this line cannot be read: {_one_line(str(error))}")
         for warning in said:
@@ -122,9 +121,11 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
         self.open_files.pop()
 
     def line_read(self, line: str) -> None:
-        """Called for every line; pykickstart would pass over this one in silence."""
+        """Called for every line: pykickstart would pass over the first of these in silence."""
         if self._state == STATE_COMMANDS and line.lstrip().startswith("%ksappend"):
             self.place.fail("%ksappend is not supported", hint="Use %include.")
+        if line.strip() == "%include":
+            self.place.fail("%include without the name of a file")
 
     def handleCommand(self, lineno: int, args: list[str]) -> Any:  # noqa: N802 (pykickstart's name)
         """A command: pykickstart parses it, then everything on the line must be something that we do."""
@@ -134,17 +135,18 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
         if name not in COMMANDS:
             refuse_command(name, place)
         self._check_once(name, place)
+        given = options_given(getattr(self.handler.commands.get(name), "op", None), args[1:])
+        check_options(name, given, place)
+        if name in BARE_COMMANDS and len(args) > 1:
+            place.fail(f"{name}: {args[1]!r} means nothing here", hint="The command stands alone.")
         try:
             data = super().handleCommand(lineno, args)
         except KickstartError as error:
             message = redact(_one_line(getattr(error, "message", "") or str(error)), secrets_in(name, args[1:]))
             place.fail(f"{name}: {message}")
-        except (ValueError, IndexError, KeyError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, AssertionError):
             place.fail(f"{name}: this line cannot be read")
-        parser = getattr(self.handler.commands[name], "op", None)
-        line = Line(name, data, options_given(parser, args[1:]), place)
-        check_options(line)
-        self.lines.append(line)
+        self.lines.append(Line(name, data, given, place))
         return data
 
     def _check_once(self, name: str, place: Place) -> None:
@@ -178,7 +180,7 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
         """Our sections instead of pykickstart's."""
         self._sections: dict[str, Section] = {}
         if self.only_pre:
-            names = ["%addon", *REFUSED_SECTIONS, "%post", "%pre-install", "%traceback", "%onerror"]
+            names = ["%addon", *REFUSED_SECTIONS, "%post", "%pre-install"]
             for name in names:
                 self.registerSection(_Skipped(self.handler, sectionOpen=name))
             self.registerSection(PreScriptSection(self.handler, dataObj=self._script))
@@ -186,7 +188,7 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
         for name, why in REFUSED_SECTIONS.items():
             self.registerSection(_Refused(self, name, why))
         self.registerSection(_Addon(self))
-        for kind in (PreScriptSection, PreInstallScriptSection, PostScriptSection, TracebackScriptSection, _OnError):
+        for kind in (PreScriptSection, PreInstallScriptSection, PostScriptSection):
             self.registerSection(kind(self.handler, dataObj=self._script))
 
     def _script(self, body: list[str], **keywords: Any) -> Script:
@@ -202,16 +204,6 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
         )
         self.scripts.append(script)
         return script
-
-
-class _OnError(ScriptSection):  # type: ignore[misc]
-    """%onerror, spelled out because pykickstart's class for it has had more than one form."""
-
-    sectionOpen = "%onerror"  # noqa: N815
-
-    def _resetScript(self) -> None:  # noqa: N802
-        super()._resetScript()
-        self._script["type"] = constants.KS_SCRIPT_ONERROR
 
 
 class _Skipped(NullSection):  # type: ignore[misc]

@@ -43,7 +43,7 @@ def load(
             f"the section {SECTION} is missing", file=source, hint="It says which image is to be installed."
         )
     request = storage(parser.lines)
-    if not request.autopart and not request.partitions:
+    if not (request.autopart or request.partitions or request.vgs or request.volumes):
         raise KickstartProblem(
             "nothing says how the disks are to be laid out",
             file=source,

@@ -118,6 +118,11 @@ def partition(line: Line) -> PartitionRequest:
 
 def volume_group(line: Line) -> VolumeGroupRequest:
     """A ``volgroup`` line."""
+    for pv in line.data.physvols:
+        if not pv.startswith("pv."):
+            line.fail(f"{pv!r} is no physical volume", hint="Accepted are names of part lines, such as pv.01.")
+    if not line.data.physvols:
+        line.fail("no physical volume", hint="Accepted is volgroup NAME pv.01 ….")
     return VolumeGroupRequest(
         name=_name(line, line.data.vgname, checks.vg_name),
         pvs=tuple(line.data.physvols),
@@ -171,10 +176,7 @@ def _percent(line: Line, option: str) -> int:
 def storage(lines: Sequence[Line]) -> StorageRequest:
     """All storage commands.  Raises KickstartProblem when they contradict each other."""
     auto = _one(lines, "autopart")
-    explicit = _of(lines, "part", "partition", "volgroup", "logvol")
-    if auto is not None and explicit:
-        first = explicit[0]
-        first.fail(f"autopart (line {auto.place.line}) and {first.command} exclude each other")
+    # Both together are refused by pykickstart.
     request = StorageRequest(
         selection=selection(lines),
         partitions=tuple(partition(line) for line in _of(lines, "part", "partition")),
