@@ -12,6 +12,7 @@ from typing import Optional
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.image import labels
 from org_ovirt_node.image.cache import Cache, key_of, key_of_files
+from org_ovirt_node.image.chroot import CONTAINED
 from org_ovirt_node.image.mirror import Mirrors, host_mirrors
 from org_ovirt_node.image.profile import Profile
 from org_ovirt_node.progress import Progress, Silent
@@ -24,8 +25,6 @@ DPKG_OPTIONS = Path("etc/dpkg/dpkg.cfg.d/99mmdebstrap")
 DPKG_FILTERS = Path("etc/dpkg/dpkg.cfg.d/ovirt-node-paths")
 #: Only for the build: without it dpkg syncs the disk after every package.
 UNSAFE_IO = "force-unsafe-io"
-#: Killing this kills everything below it, so that nothing goes on writing into a tree that is given up.
-CONTAINED = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 LEFTOVERS = ("boot/initrd.img-*", "initrd.img*", "vmlinuz*", "var/log/apt/*", "var/log/*.log", "var/cache/apt/*")
 SOURCE_FILES = ("debian.py", "labels.py")
 

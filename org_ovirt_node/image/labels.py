@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
 
@@ -42,3 +43,14 @@ def apply(root: Path, progress: Progress) -> bool:
     excluded = [part for path in NOT_LABELLED if (root / path.lstrip("/")).is_dir() for part in ("-e", path)]
     run(["setfiles", "-F", *excluded, f"/{contexts}", "/"], root=root)
     return True
+
+
+def add_equal_places(root: Path, places: Sequence[tuple[str, str]]) -> None:
+    """Tell the policy that each first path is labelled like the second (semanage-fcontext(8), --equal)."""
+    contexts = file_contexts(root)
+    if contexts is None:
+        return
+    file = (root / contexts).with_name("file_contexts.subs")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    lines += [line for line in (f"{new} {old}" for new, old in places) if line not in lines]
+    file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

@@ -1,0 +1,37 @@
+#!/bin/bash
+# shellcheck disable=SC2154  # moddir and initdir are dracut's
+#
+# What a node's initramfs has beside the usual: finding, checking and overlaying image and layer.
+
+# called by dracut
+check() {
+    require_binaries lvm blkid mount || return 1
+    require_kernel_modules squashfs overlay loop || return 1
+    # Only where it is asked for: an initramfs with it refuses to boot without a layer.
+    return 255
+}
+
+# called by dracut
+depends() {
+    echo base dm lvm fs-lib rootfs-block
+}
+
+# called by dracut
+installkernel() {
+    hostonly='' instmods squashfs overlay loop ext4 xfs dm_thin_pool dm_verity
+}
+
+# called by dracut
+install() {
+    inst_multiple blkid mount umount lvm cat mkdir sleep
+    # Which file systems a layer can have is known when it is installed, not when the image is built.
+    inst_multiple -o e2fsck fsck.ext4 xfs_repair veritysetup thin_check
+    inst_simple "$moddir/ovirt-node-lib.sh" /lib/ovirt-node-lib.sh
+    inst_hook cmdline 90 "$moddir/parse-ovirt-node.sh"
+    inst_hook initqueue/settled 99 "$moddir/ovirt-node-wait.sh"
+    inst_hook mount 10 "$moddir/ovirt-node-mount.sh"
+    # dracut's own 180 rounds are made for people who watch; the kernel command line can still say rd.retry=.
+    mkdir -p "$initdir/etc/cmdline.d"
+    echo "rd.retry=60" > "$initdir/etc/cmdline.d/90-ovirt-node.conf"
+    dracut_need_initqueue
+}

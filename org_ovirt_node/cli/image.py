@@ -1,0 +1,111 @@
+"""``ovirt-node-image``: build and look at images."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Optional
+
+from org_ovirt_node.cli import common
+from org_ovirt_node.errors import ImageError
+from org_ovirt_node.image import build, profile, runtime, squash, summary
+from org_ovirt_node.image.cache import default_folder
+from org_ovirt_node.progress import human
+
+PROGRAM = "ovirt-node-image"
+
+
+def find_profile(name: str) -> Path:
+    """The profile file ``name``, or the one of that name among the project's own.  Raises :class:`ImageError`."""
+    own = runtime.data_folder() / "profiles"
+    for path in (Path(name), own / f"{name}.conf"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.stem for path in own.glob("*.conf")))
+    raise ImageError(f"there is no profile {name}", hint=f"Give a file, or one of: {known}.")
+
+
+def request_from(options: argparse.Namespace) -> build.BuildRequest:
+    """The build request that the command line asks for."""
+    return build.BuildRequest(
+        profile=profile.load(find_profile(options.profile)),
+        version=options.version,
+        release=options.release,
+        output=options.output,
+        root=options.root,
+        form=options.form,
+        compression=options.compression,
+        level=options.level,
+        cache=None if options.no_cache else default_folder(),
+        refresh=options.refresh,
+    )
+
+
+def run_build(options: argparse.Namespace) -> int:
+    """``build``."""
+    built = build.build(request_from(options), common.progress_for(options))
+    if options.summary:
+        print(summary.as_text(built.summary, built.size), file=sys.stderr if options.json_progress else sys.stdout)
+    print(build.as_json(built) if options.json_progress else os.fspath(built.path))
+    return 0
+
+
+def run_inspect(options: argparse.Namespace) -> int:
+    """``inspect``."""
+    # Only this command reads images, and building has to work where the payload's libraries are missing.
+    from org_ovirt_node.payload import squashfs
+    from org_ovirt_node.payload.sources import open_source
+
+    with open_source(f"file://{options.file.resolve()}") as source:
+        facts = squashfs.inspect(source)
+    if options.json:
+        print(json.dumps(asdict(facts), sort_keys=True))
+        return 0
+    for name, value in asdict(facts).items():
+        if value:
+            print(f"{name:12} {f'{value} ({human(value)})' if name == 'size' else value}")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog=PROGRAM, description="Build and look at oVirt Node images.")
+    common.add_common_options(top)
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    one = commands.add_parser("build", help="build an image", description="Build an image.  Needs root.")
+    common.add_progress_option(one)
+    one.add_argument("--profile", default="demo-node", help="what goes in: a file, or the name of one of ours")
+    one.add_argument("--version", required=True, help="second part of the image's NVR")
+    one.add_argument("--release", required=True, help="third part of the image's NVR")
+    one.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="where the image goes (default: here)")
+    one.add_argument(
+        "--root", type=Path, metavar="DIR", help="take this root tree instead of packages (it is not changed)"
+    )
+    one.add_argument("--form", choices=build.FORMS, default=build.FORMS[0], help="a root tree, or a LiveOS/rootfs.img")
+    one.add_argument("--compression", choices=squash.COMPRESSIONS, default=squash.COMPRESSIONS[0])
+    one.add_argument("--level", type=int, default=squash.ZSTD_LEVEL, help="of zstd (default: %(default)s)")
+    one.add_argument("--no-cache", action="store_true", help="make everything anew and keep nothing of it")
+    one.add_argument("--refresh", action="store_true", help="take new packages even if there are some in the cache")
+    one.add_argument("--summary", action="store_true", help="say what takes the space")
+    one.set_defaults(action=run_build)
+
+    two = commands.add_parser("inspect", help="say what an image is", description="Say what an image is.")
+    two.add_argument("file", type=Path, metavar="FILE")
+    two.add_argument("--json", action="store_true", help="as JSON")
+    two.set_defaults(action=run_inspect)
+    return top
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """The program."""
+    return common.main(parser(), lambda options: int(options.action(options)), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

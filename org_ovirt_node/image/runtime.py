@@ -1,0 +1,171 @@
+"""The project's own part of an image: nodectl, the dracut module, units, and what LVM is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from org_ovirt_node.errors import ImageError
+from org_ovirt_node.image import packagedb
+from org_ovirt_node.image.chroot import run_in
+from org_ovirt_node.image.profile import Profile
+
+PACKAGE = Path(__file__).resolve().parent.parent
+#: In a checkout, and where the package is installed.
+DATA_FOLDERS = (PACKAGE.parent / "data", Path("/usr/share/ovirt-node"))
+DRACUT_MODULE = "90ovirt-node"
+NODE_LIB = Path("usr/lib/ovirt-node")
+UNITS = Path("usr/lib/systemd/system")
+PROGRAMS = {"nodectl": "org_ovirt_node.cli.nodectl"}
+PROGRAM = """#!/usr/bin/python3 -I
+import sys
+
+from {module} import main
+
+sys.exit(main())
+"""
+#: Not needed on a node.
+LEFT_OUT = ("__pycache__", "gui", "tui", "service", "categories")
+LVM_CONF = "etc/lvm/lvm.conf"
+LVM_CONF_PACKAGED = "/etc/lvm/lvm.conf.packaged"
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """/usr/lib/ovirt-node/image.json (docs/interfaces.md)."""
+
+    nvr: str
+    name: str
+    version: str
+    release: str
+    kernel: str
+    boot_args: str
+    build_date: str
+    format: int = 1
+
+
+def data_folder() -> Path:
+    """Where the project's data files are.  Raises :class:`ImageError`."""
+    for folder in DATA_FOLDERS:
+        if (folder / "dracut" / DRACUT_MODULE).is_dir():
+            return folder
+    raise ImageError(f"the project's data files are in none of {', '.join(map(str, DATA_FOLDERS))}")
+
+
+def sources() -> Iterator[Path]:
+    """Every file that :func:`install` puts into an image; what a cache key has to cover."""
+    data = data_folder()
+    for folder in (PACKAGE, data / "dracut", data / "systemd"):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not set(path.relative_to(folder).parts) & set(LEFT_OUT):
+                yield path
+
+
+def python_folder(root: Path) -> Path:
+    """Where the tree's Python looks for packages of the distribution.  Raises :class:`ImageError`."""
+    debian = root / "usr/lib/python3/dist-packages"
+    if debian.is_dir():
+        return debian
+    found = sorted(root.glob("usr/lib/python3.*/site-packages"))
+    if not found:
+        raise ImageError("the tree has no Python 3, which nodectl needs", hint="Add python3 to the packages.")
+    return found[-1]
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a folder of the project: plain modes, whatever the checkout's owner and umask are."""
+    for path in sorted(source.rglob("*")):
+        relative = path.relative_to(source)
+        if set(relative.parts) & set(LEFT_OUT):
+            continue
+        place = target / relative
+        if path.is_dir():
+            place.mkdir(parents=True, exist_ok=True)
+            continue
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, place)
+        place.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
+
+
+def install_package(root: Path) -> None:
+    """Put the Python package and its programs into the tree, compiled."""
+    target = python_folder(root) / PACKAGE.name
+    if target.exists():
+        shutil.rmtree(target)
+    copy_tree(PACKAGE, target)
+    for name, module in PROGRAMS.items():
+        program = root / "usr/sbin" / name
+        program.write_text(PROGRAM.format(module=module), encoding="utf-8")
+        program.chmod(0o755)
+    # Unchecked: the image is read-only, and time stamps in compiled files would differ from build to build.
+    inside = f"/{target.relative_to(root)}"
+    run_in(root, ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", inside])
+
+
+def install_units(root: Path, profile: Profile) -> None:
+    """Put our units into the tree and enable them, and set the profile's units as it says."""
+    units = data_folder() / "systemd"
+    if units.is_dir():
+        copy_tree(units, root / UNITS)
+    ours = [
+        path.name for path in sorted(units.glob("*.*")) if path.is_file() and "[Install]" in path.read_text("utf-8")
+    ]
+    for verb, names in (("enable", [*ours, *profile.enable]), ("disable", profile.disable), ("mask", profile.mask)):
+        known = [name for name in names if verb == "mask" or unit_exists(root, name)]
+        if verb == "enable" and len(known) != len(names):
+            raise ImageError(f"units to enable are not in the tree: {', '.join(sorted(set(names) - set(known)))}")
+        if known:
+            run_in(root, ["systemctl", "--quiet", "--no-warn", verb, *known], env={"SYSTEMD_OFFLINE": "1"})
+
+
+def unit_exists(root: Path, name: str) -> bool:
+    """True when the tree has the unit ``name``."""
+    folders = ("etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
+    return any(os.path.lexists(root / folder / name) for folder in folders)
+
+
+def install_dracut_module(root: Path) -> None:
+    """Put our dracut module into the tree."""
+    target = root / "usr/lib/dracut/modules.d" / DRACUT_MODULE
+    if target.exists():
+        shutil.rmtree(target)
+    copy_tree(data_folder() / "dracut" / DRACUT_MODULE, target)
+
+
+def with_devices_file(text: str) -> str:
+    """lvm.conf(5) ``text`` with ``use_devicesfile = 1`` as the only setting of it."""
+    line = "\tuse_devicesfile = 1"
+    found = re.compile(r"^[ \t]*#?[ \t]*use_devicesfile[ \t]*=.*$", re.MULTILINE)
+    if found.search(text):
+        return found.sub(line, text, count=1)
+    return f"{text.rstrip()}\n\ndevices {{\n{line}\n}}\n"
+
+
+def use_devices_file(root: Path) -> None:
+    """Let LVM use only the disks in its devices file (lvmdevices(8)), as Fedora and CentOS do.
+
+    Debian's lvm.conf leaves it off.  A changed lvm.conf would fail ``dpkg --verify``, so the packaged one is diverted
+    and ours stands in its place.
+    """
+    conf = root / LVM_CONF
+    if not conf.is_file():
+        return
+    text = conf.read_text(encoding="utf-8")
+    if re.search(r"^\s*use_devicesfile\s*=\s*1", text, re.MULTILINE):
+        return
+    if packagedb.is_dpkg(root):
+        packagedb.divert(root, f"/{LVM_CONF}", LVM_CONF_PACKAGED)
+    conf.write_text(with_devices_file(text), encoding="utf-8")
+    conf.chmod(0o644)
+
+
+def write_record(root: Path, record: ImageRecord) -> None:
+    """Write /usr/lib/ovirt-node/image.json."""
+    folder = root / NODE_LIB
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "image.json").write_text(json.dumps(asdict(record), indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,0 +1,95 @@
+"""Making the squashfs of an image, and saying what it holds and cannot hold."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from org_ovirt_node.errors import ImageError
+from org_ovirt_node.progress import Progress
+from org_ovirt_node.run import Arg, run
+
+COMPRESSIONS = ("zstd", "xz", "gzip", "lz4", "lzo")
+#: mksquashfs's default, said here because the size of an image depends on it.
+ZSTD_LEVEL = 15
+BLOCK_SIZE = 128 * 1024
+CHUNK = 1024 * 1024
+ACL_ATTRIBUTES = ("system.posix_acl_access", "system.posix_acl_default")
+#: Room beyond its content in the ext4 of a LiveOS image: tables, and blocks that files do not fill.
+INNER_FACTOR, INNER_ROOM = 1.25, 96 * 1024 * 1024
+#: Fixed, so that the same tree gives the same inner image.
+INNER_UUID = "6f766972-742d-6e6f-6465-726f6f746673"
+
+
+def walk(root: Path) -> Iterator[os.DirEntry[str]]:
+    """Every entry below ``root``, not following links."""
+    waiting = [os.fspath(root)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                yield entry
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+
+
+def with_acls(root: Path) -> list[str]:
+    """The paths below ``root`` with POSIX ACLs (acl(5)), which a squashfs does not keep."""
+    lossy = set(ACL_ATTRIBUTES)
+    return sorted(
+        "/" + os.path.relpath(entry.path, root)
+        for entry in walk(root)
+        if not entry.is_symlink() and lossy & set(os.listxattr(entry.path, follow_symlinks=False))
+    )
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, as hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def pack(source: Path, target: Path, *, compression: str, level: int, epoch: int) -> None:
+    """Write the folder ``source`` as a squashfs to ``target``; the same folder and ``epoch`` give the same bytes.
+
+    ``epoch`` is in seconds: no time stamp in the image is later.  Extended attributes and hard links are kept.
+    """
+    if compression not in COMPRESSIONS:
+        raise ImageError(f"unknown compression {compression!r}", hint=f"Known are {', '.join(COMPRESSIONS)}.")
+    argv: list[Arg] = ["mksquashfs", source, target, "-noappend", "-no-progress", "-quiet", "-xattrs"]
+    argv += ["-b", str(BLOCK_SIZE), "-comp", compression]
+    if compression == "zstd":
+        argv += ["-Xcompression-level", str(level or ZSTD_LEVEL)]
+    run(argv, env={"SOURCE_DATE_EPOCH": str(epoch)}, hint="Is there enough free space for the image?")
+
+
+def pack_liveos(source: Path, target: Path, folder: Path, *, compression: str, level: int, epoch: int) -> None:
+    """Like :func:`pack`, with the tree in an ext4 at LiveOS/rootfs.img, as livemedia-creator makes it."""
+    inner = folder / "LiveOS" / "rootfs.img"
+    inner.parent.mkdir(parents=True)
+    used = sum(entry.stat(follow_symlinks=False).st_blocks * 512 for entry in walk(source))
+    with inner.open("wb") as stream:
+        stream.truncate(int(used * INNER_FACTOR) + INNER_ROOM)
+    seed = ["-U", INNER_UUID, "-E", f"hash_seed={INNER_UUID}"]
+    run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "rootfs", *seed, "-d", source, inner])
+    pack(folder, target, compression=compression, level=level, epoch=epoch)
+
+
+def write_digest(image: Path) -> str:
+    """Write ``image``'s SHA-256 beside it, in the form of sha256sum(1), and return it."""
+    digest = sha256(image)
+    beside = image.with_name(image.name + ".sha256")
+    beside.write_text(f"{digest}  {image.name}\n", encoding="utf-8")
+    return digest
+
+
+def warn_about_acls(root: Path, progress: Progress) -> list[str]:
+    """Name the files whose ACLs will be lost."""
+    lost = with_acls(root)
+    if lost:
+        progress.detail(f"a squashfs keeps no POSIX ACLs; they are lost on {len(lost)} paths: {', '.join(lost[:8])}")
+    return lost
