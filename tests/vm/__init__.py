@@ -1,0 +1,1 @@
+"""Scenarios that boot real (virtual) machines: ``python -m tests.vm list``."""

@@ -1,0 +1,97 @@
+"""What machines are started from: installer, project code, files; dear ones cached by what they are made from."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Union
+
+from org_ovirt_node.image.cache import Cache
+from org_ovirt_node.image.debian import stage_key, stage_root
+from org_ovirt_node.image.installer import Installer, build_installer
+from org_ovirt_node.image.mirror import host_mirrors
+from org_ovirt_node.image.profile import load
+from org_ovirt_node.progress import TextProgress
+from org_ovirt_node.run import run
+from tests.vm import accel
+
+PROJECT = Path(__file__).resolve().parents[2]
+PROFILE = PROJECT / "data" / "profiles" / "demo-node.conf"
+BUILD = PROJECT / "build" / "vm"
+#: What of the project goes into a machine.
+CODE = ("org_ovirt_node", "data", "kickstarts")
+
+
+@functools.cache
+def cache() -> Cache:
+    """The cache; its entries stay locked against pruning as long as this program runs."""
+    return Cache()
+
+
+@functools.cache
+def installer() -> Installer:
+    """The installer's environment over the demo node's root tree."""
+    profile = load(PROFILE)
+    tree = stage_root(profile, cache(), TextProgress())
+    built = build_installer(tree, stage_key(profile, host_mirrors()), cache(), TextProgress())
+    accel.probe(built.kernel, built.initramfs)
+    return built
+
+
+def squash(output: Path, sources: Iterable[Path]) -> Path:
+    """A squashfs at ``output`` with ``sources`` in its root, made for speed."""
+    output.unlink(missing_ok=True)
+    options = ["-noappend", "-quiet", "-no-progress", "-keep-as-directory", "-comp", "lz4", "-all-root"]
+    run(["mksquashfs", *sources, output, *options, "-wildcards", "-e", "... __pycache__"])
+    return output
+
+
+def code_disk(folder: Path) -> Path:
+    """The project's code as it is now."""
+    return squash(folder / "code.squashfs", [PROJECT / name for name in CODE if (PROJECT / name).exists()])
+
+
+def files_disk(folder: Path, name: str, files: Mapping[str, Union[bytes, Path]]) -> Path:
+    """A squashfs with ``files`` (relative path → content, or a file of the host)."""
+    tree = folder / f"{name}.d"
+    run(["rm", "-rf", tree])
+    for path, content in files.items():
+        target = tree / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            target.write_bytes(content)
+        else:
+            run(["cp", "--reflink=auto", "--sparse=always", content, target])
+    return squash(folder / f"{name}.squashfs", sorted(tree.iterdir()))
+
+
+def blank_disk(file: Path, size: int) -> Path:
+    """A sparse raw disk of ``size`` bytes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)
+    with file.open("wb") as handle:
+        handle.truncate(size)
+    return file
+
+
+def sha256(file: Path, length: int = -1) -> str:
+    """SHA-256 of the first ``length`` bytes of ``file`` (-1: of all)."""
+    digest = hashlib.sha256()
+    left = file.stat().st_size if length < 0 else length
+    with file.open("rb") as handle:
+        while left:
+            data = handle.read(min(left, 1 << 20))
+            if not data:
+                break
+            digest.update(data)
+            left -= len(data)
+    return digest.hexdigest()
+
+
+def qemu_version() -> str:
+    """What QEMU says it is: a saved machine only goes on under the same."""
+    done = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[0]
