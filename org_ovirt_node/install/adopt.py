@@ -1,0 +1,329 @@
+"""An installation on disks that somebody else has partitioned and mounted: Anaconda.
+
+The steps are those of :class:`~.engine.Installation`; only where the layout comes from and how the root is assembled
+differ.  Anaconda goes on working in its ``/mnt/sysroot`` after us, so what is assembled there stays.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from org_ovirt_node.errors import BootError, LayoutError, StorageError
+from org_ovirt_node.kickstart.units import human_size
+from org_ovirt_node.layout.model import Firmware, ImageVolume, Layout, Partition, Role, ThinPool, Volume, VolumeGroup
+from org_ovirt_node.layout.policy import EXTENT, round_up
+from org_ovirt_node.node import lvm
+from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.run import run
+from org_ovirt_node.storage.execute import Created, MadePartition, MadeVolume, mapper_path
+
+log = logging.getLogger(__name__)
+
+LSBLK = ("--json", "--bytes", "--output", "NAME,KNAME,PATH,TYPE,FSTYPE,UUID,PARTUUID,SIZE,PARTTYPE,PTTYPE")
+#: The types of partitions in a GPT (UEFI specification 2.10, table 5.7, and GRUB manual, "BIOS installation").
+BIOSBOOT_GUID = "21686148-6449-6e6f-744e-656564454649"
+SYS_BLOCK = Path("/sys/class/block")
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """A line of mountinfo (proc_pid_mountinfo(5))."""
+
+    number: int
+    parent: int
+    target: Path
+    fstype: str
+    source: str
+
+
+def _plain(text: str) -> str:
+    """A field of mountinfo with its octal escapes undone."""
+    return text.encode().decode("unicode_escape").encode("latin-1").decode()
+
+
+def parse_mountinfo(text: str) -> tuple[Mounted, ...]:
+    """The mounts in the order in which they were made."""
+    found = []
+    for line in text.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, rest = left.split(), right.split()
+        found.append(Mounted(int(fields[0]), int(fields[1]), Path(_plain(fields[4])), rest[0], _plain(rest[1])))
+    return tuple(found)
+
+
+def mounts() -> tuple[Mounted, ...]:
+    """What is mounted now."""
+    return parse_mountinfo(Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape"))
+
+
+def top_mount(found: Sequence[Mounted], target: Path) -> Mounted:
+    """The mount that is seen at ``target``.  Raises StorageError when nothing is mounted there."""
+    at = [mount for mount in found if mount.target == target]
+    if not at:
+        raise StorageError(f"nothing is mounted at {target}", hint="Has the partitioning been done?")
+    return at[-1]
+
+
+def children(found: Sequence[Mounted], mount: Mounted) -> tuple[Mounted, ...]:
+    """The mounts directly below ``mount``; of several at one place the one that is seen."""
+    below = {child.target: child for child in found if child.parent == mount.number}
+    return tuple(below.values())
+
+
+@dataclass(frozen=True)
+class BlockDevice:
+    """A block device, as lsblk(8) tells; ``disks`` are the names of the whole disks below it."""
+
+    path: str
+    kname: str
+    type: str
+    fstype: str
+    uuid: str
+    partuuid: str
+    size: int
+    part_type: str
+    table: str
+    disks: tuple[str, ...]
+
+
+def parse_lsblk(text: str) -> dict[str, BlockDevice]:
+    """The devices of ``lsblk`` by their path.  Raises StorageError for anything that is no report of it."""
+    found: dict[str, BlockDevice] = {}
+
+    def take(rows: Any, disk: Optional[str]) -> None:
+        for row in rows:
+            top = str(row["name"]) if disk is None or row["type"] == "mpath" else disk
+            known = found.get(row["path"])
+            found[row["path"]] = BlockDevice(
+                path=row["path"],
+                kname=row["kname"],
+                type=row["type"],
+                fstype=row["fstype"] or "",
+                uuid=row["uuid"] or "",
+                partuuid=row["partuuid"] or "",
+                size=int(row["size"]),
+                part_type=(row["parttype"] or "").lower(),
+                table=(row["pttype"] or "").lower(),
+                disks=tuple(dict.fromkeys([*(known.disks if known else ()), top])),
+            )
+            take(row.get("children", []), top)
+
+    try:
+        take(json.loads(text)["blockdevices"], None)
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise StorageError("lsblk's report could not be read", hint="Run 'lsblk --json' to see it.") from exc
+    return found
+
+
+def block_devices() -> dict[str, BlockDevice]:
+    """All block devices."""
+    return parse_lsblk(run(["lsblk", *LSBLK]).stdout)
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """What was found: the devices, and their layout as if we had planned it.
+
+    ``root_lv`` is the present name of the layer's LV, ``table`` the partition table of the disk with /boot (``gpt`` or
+    ``dos``), ``pvs`` the devices of the VG.
+    """
+
+    created: Created
+    root_lv: str
+    table: str
+    pvs: tuple[str, ...]
+    has_biosboot: bool
+
+    @property
+    def layout(self) -> Layout:
+        return self.created.layout
+
+
+def volume_of(device: str) -> lvm.LogicalVolume:
+    """The LV whose device is ``device``.  Raises StorageError when it is none."""
+    asked = run(["lvs", "--reportformat", "json", "--units", "b", "--options", lvm.LV_FIELDS, device], check=False)
+    rows = lvm.parse_rows(asked.stdout, "lv") if asked.ok else []
+    if not rows:
+        raise StorageError(
+            f"the root file system is on {device}, which is no logical volume",
+            hint="Use 'autopart --type=thinp', or put / on a thin volume.",
+        )
+    return lvm.parse_volume(rows[0])
+
+
+def adopt(root: Path, image: ImageFacts, firmware: tuple[Firmware, ...]) -> Adopted:
+    """Describe what is mounted at ``root`` as a layout that was made.
+
+    Raises StorageError, LayoutError or BootError for what cannot be a node.
+    """
+    found = mounts()
+    layer = volume_of(top_mount(found, root).source)
+    group = lvm.group(layer.vg)
+    pool = next((volume for volume in group.volumes if volume.name == layer.pool), None)
+    if pool is None:
+        raise LayoutError(
+            f"the volume {layer.vg}/{layer.name} of the root file system is not thin",
+            hint="Use 'autopart --type=thinp', or 'logvol / --thin --poolname='.",
+        )
+    needed = round_up(image.size, group.extent_size or EXTENT)
+    if needed > group.free and not any(volume.name == image.nvr for volume in group.volumes):
+        raise LayoutError(
+            f"the image needs {human_size(needed)}, and the VG {group.name} has {human_size(group.free)} free",
+            hint="Make the thin pool or other volumes smaller, or add a disk.",
+        )
+    devices = block_devices()
+    parts = _partitions(found, devices, root)
+    volumes = _volumes(found, devices, root, group)
+    layout = Layout(
+        firmware=firmware,
+        disks=(),
+        wiped=(),
+        partitions=tuple(part.request for part in parts),
+        vg=VolumeGroup(group.name, group.extent_size),
+        image=ImageVolume(image.nvr, needed),
+        reserved=max(group.free - needed, 0),
+        pool=ThinPool(pool.name, pool.size, 0, 0),
+        volumes=tuple(volume.request for volume in volumes),
+    )
+    boot = devices[parts[0].path]
+    return Adopted(
+        created=Created(layout, parts, volumes, str(mapper_path(group.name, image.nvr)), boot.disks),
+        root_lv=layer.name,
+        table=boot.table,
+        pvs=physical_volumes(group.name),
+        has_biosboot=any(
+            device.part_type == BIOSBOOT_GUID and set(device.disks) & set(boot.disks) for device in devices.values()
+        ),
+    )
+
+
+def physical_volumes(vg: str) -> tuple[str, ...]:
+    """The devices of the PVs of ``vg``."""
+    report = run(["pvs", "--reportformat", "json", "--options", "pv_name", "--select", f"vg_name={vg}"]).stdout
+    return tuple(row["pv_name"] for row in lvm.parse_rows(report, "pv"))
+
+
+def _place(mount: Mounted, root: Path) -> str:
+    return "/" if mount.target == root else "/" + str(mount.target.relative_to(root))
+
+
+def _volumes(
+    found: Sequence[Mounted], devices: dict[str, BlockDevice], root: Path, group: lvm.Group
+) -> tuple[MadeVolume, ...]:
+    by_path = {str(mapper_path(group.name, volume.name)): volume for volume in group.volumes}
+    made = {}
+    for mount in found:
+        volume = by_path.get(mount.source)
+        if volume is None or not (mount.target == root or root in mount.target.parents):
+            continue
+        request = Volume(volume.name, volume.size, mount.fstype, _place(mount, root), thin=bool(volume.pool))
+        device = devices.get(mount.source)
+        made[mount.source] = MadeVolume(request, mount.source, device.uuid if device else "")
+    return tuple(made.values())
+
+
+def _partitions(found: Sequence[Mounted], devices: dict[str, BlockDevice], root: Path) -> tuple[MadePartition, ...]:
+    """/boot first, and the ESP where there is one."""
+    parts = [_partition(top_mount(found, root / "boot"), devices, Role.BOOT, "/boot")]
+    esp = [mount for mount in found if mount.target == root / "boot/efi"]
+    if esp:
+        parts.append(_partition(esp[-1], devices, Role.ESP, "/boot/efi"))
+    return tuple(parts)
+
+
+def _partition(mount: Mounted, devices: dict[str, BlockDevice], role: Role, mountpoint: str) -> MadePartition:
+    device = devices.get(mount.source)
+    number = SYS_BLOCK / device.kname / "partition" if device else None
+    if device is None or number is None or not number.is_file():
+        raise BootError(
+            f"{mountpoint} is on {mount.source}, which is no partition",
+            hint="GRUB can write its environment block only on a plain partition: give it one.",
+        )
+    request = Partition(device.disks[0], role, device.size, mount.fstype, mountpoint)
+    return MadePartition(
+        request, int(number.read_text(encoding="ascii")), device.path, device.uuid, partuuid=device.partuuid
+    )
+
+
+def make_image_volume(handle: Any, layout: Layout) -> None:
+    """Make the image's LV with blivet.  Raises StorageError."""
+    from blivet.size import Size
+
+    device = handle.devicetree.get_device_by_name(f"{layout.vg.name}-{layout.image.name}")
+    if device is not None:
+        if int(device.size) < layout.image.size or device.format.type:
+            raise StorageError(
+                f"the volume {layout.vg.name}/{layout.image.name} exists and is too small or has a file system",
+                hint="Leave it out of the partitioning: the add-on makes it.",
+            )
+        return
+    group = handle.devicetree.get_device_by_name(layout.vg.name)
+    if group is None:
+        raise StorageError(f"there is no volume group {layout.vg.name}", hint="Is its disk still connected?")
+    try:
+        handle.create_device(handle.new_lv(parents=[group], name=layout.image.name, size=Size(layout.image.size)))
+        handle.do_it()
+    except Exception as exc:
+        # blivet and libblockdev raise many unrelated classes here; all of them mean the same to a user.
+        raise StorageError(
+            f"the volume {layout.vg.name}/{layout.image.name} could not be made: {exc}",
+            hint="The installer's log has the details.",
+        ) from exc
+
+
+def carry_over(bare: Path, upper: Path, tree: Path, *, leave: Sequence[str] = ()) -> tuple[str, ...]:
+    """Move what Anaconda wrote on the bare root into the layer's upper side; returns the paths.
+
+    Only files of the root's own file system are looked at.  ``leave`` names files that the image has itself and that
+    are dropped then.  Folders above a file look as they do in the image.
+    """
+    device = bare.stat().st_dev
+    moved = []
+    for folder, folders, names in os.walk(bare):
+        place = Path(folder)
+        inside = place.relative_to(bare)
+        folders[:] = [name for name in folders if _ours(place / name, device, inside / name)]
+        links = [name for name in folders if (place / name).is_symlink()]
+        for name in (*names, *links):
+            path = inside / name
+            if str(path) in leave and os.path.lexists(tree / path):
+                (place / name).unlink()
+                continue
+            _make_parents(upper, tree, path)
+            (place / name).replace(upper / path)
+            moved.append(str(path))
+    return tuple(sorted(moved))
+
+
+def _ours(path: Path, device: int, inside: Path) -> bool:
+    return str(inside) not in ("upper", "work", "lost+found") and path.lstat().st_dev == device
+
+
+def _make_parents(upper: Path, tree: Path, path: Path) -> None:
+    from org_ovirt_node.install.root import copy_attributes
+
+    for parent in reversed(path.parents):
+        if str(parent) == "." or (upper / parent).is_dir():
+            continue
+        (upper / parent).mkdir()
+        if (tree / parent).is_dir() and not (tree / parent).is_symlink():
+            copy_attributes(tree / parent, upper / parent)
+
+
+def prune(bare: Path) -> None:
+    """Remove the empty folders of the skeleton; those that are mount points stay."""
+    for folder, _folders, _names in os.walk(bare, topdown=False):
+        path = Path(folder)
+        if path == bare or path.relative_to(bare).parts[0] in ("upper", "work", "lost+found"):
+            continue
+        try:
+            if path.lstat().st_dev == bare.stat().st_dev:
+                path.rmdir()
+        except OSError as exc:
+            log.debug("%s stays: %s", path, exc)

@@ -1,0 +1,229 @@
+"""The engine's steps inside Anaconda, where partitions are made and mounted before us and accounts are made after us.
+
+Order: ADOPT and WRITE when the boot loader's turn comes (Anaconda: ConfigureBootloaderWithTasks), FINISH when the
+system is configured (InstallWithTasks).  The bare root file system stays mounted at ``bare``; the overlay over it is
+what Anaconda sees at ``root`` from then on.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+from org_ovirt_node.boot import files, loader
+from org_ovirt_node.errors import BootError
+from org_ovirt_node.install import adopt, system, texts
+from org_ovirt_node.install.engine import Installation, Step
+from org_ovirt_node.install.options import Options
+from org_ovirt_node.install.root import OVERLAY_WORK, UPPER, NodeRoot, copy_attributes, image_tree, seed
+from org_ovirt_node.kickstart.model import InstallRequest
+from org_ovirt_node.layout.model import Firmware
+from org_ovirt_node.layout.policy import layer_name, volume_options
+from org_ovirt_node.mounts import bound, mounted
+from org_ovirt_node.node import lvm
+from org_ovirt_node.payload.squashfs import inspect_mounted
+from org_ovirt_node.progress import Progress
+from org_ovirt_node.run import run
+from org_ovirt_node.storage import scan
+from org_ovirt_node.storage.execute import settle
+
+log = logging.getLogger(__name__)
+
+#: Where Anaconda has the bare root file system mounted; what it calls the physical root.
+BARE = Path("/mnt/sysimage")
+#: With this program there, Anaconda makes no boot entries of its own and does not run grub2-mkconfig, which fails on
+#: an overlay (its create_bls_entries).
+MARKER = "new-kernel-pkg"
+#: Files that Anaconda puts into any root for its own use; where the image has one, the image's is right.
+INSTALLERS_OWN = ("etc/resolv.conf",)
+
+
+class Handover(Installation):
+    """An installation onto what Anaconda has partitioned and mounted."""
+
+    def __init__(
+        self, request: InstallRequest, options: Options, progress: Progress, stack: ExitStack, bare: Path = BARE
+    ) -> None:
+        """``stack`` takes what must be released when this fails, and must stay until the machine restarts if not."""
+        super().__init__(request, options, progress, stack)
+        self.bare = bare
+        self.cover = ExitStack()
+
+    def adopt(self) -> None:
+        """Look at what Anaconda has made."""
+        self.adopted = adopt.adopt(self.options.root, self.facts, self.options.targets)
+        self.created = self.adopted.created
+        self.layout = self.adopted.layout
+        self.layer = layer_name(self.facts.nvr)
+        if self.request.bootloader.location != "none":
+            self._check_boot_disk()
+
+    def _check_boot_disk(self) -> None:
+        if Firmware.EFI in self.layout.firmware and not self.created.esps:
+            raise BootError("no EFI system partition is mounted at /boot/efi", hint="Give the boot disk one.")
+        if Firmware.BIOS in self.layout.firmware and (self.adopted.table != "gpt" or not self.adopted.has_biosboot):
+            raise BootError(
+                f"the disk {self.created.boot.request.disk} with /boot has no BIOS boot partition",
+                hint="Let 'clearpart --all --initlabel --disklabel=gpt' make a GPT, and 'part biosboot --size=1' with "
+                "partitions of your own.",
+            )
+
+    def image_volume(self) -> None:
+        """Make the volume of the image beside what is there."""
+        self.handle = scan.open_blivet(self.options.images)
+        adopt.make_image_volume(self.handle, self.layout)
+
+    def assemble(self) -> None:
+        """Lay the overlay over Anaconda's root, move what it wrote there, and seed the volumes."""
+        root, work = self.options.root, self.options.work
+        self._check_name()
+        run(["mount", "--make-rprivate", root])
+        work.mkdir(parents=True, exist_ok=True)
+        self.stack.enter_context(bound(work, work))
+        tree = self.stack.enter_context(image_tree(str(self._image_device()), work))
+        for name in (UPPER, OVERLAY_WORK):
+            (self.bare / name).mkdir(exist_ok=True)
+        copy_attributes(tree, self.bare / UPPER)
+        moved = adopt.carry_over(self.bare, self.bare / UPPER, tree, leave=INSTALLERS_OWN)
+        log.info("carried over: %s", ", ".join(moved))
+        adopt.prune(self.bare)
+        options = [f"lowerdir={tree}", f"upperdir={self.bare / UPPER}", f"workdir={self.bare / OVERLAY_WORK}"]
+        self.stack.enter_context(mounted("overlay", root, fstype="overlay", options=options))
+        self.stack.callback(run, ["mount", "--make-rprivate", root])
+        self._bring_mounts(root)
+        self._seed(tree, root)
+        self.node = NodeRoot(tree=tree, layer=self.bare, root=root)
+        self._cover(tree, root, work)
+        self.kernel = files.find_kernel(tree, self.facts.kernel)
+        self.grub = loader.find_grub(tree)
+        self._find_loaders(tree)
+
+    def _find_loaders(self, tree: Path) -> None:
+        from org_ovirt_node.boot import efi
+
+        if Firmware.BIOS in self.layout.firmware:
+            loader.check_bios(tree, self.grub)
+        if Firmware.EFI in self.layout.firmware:
+            self.efi = efi.find_efi(tree, self.grub.name)
+
+    def _check_name(self) -> None:
+        planned = self.facts.nvr
+        with image_tree(str(self._image_device()), self.options.work) as tree:
+            self.facts = inspect_mounted(tree, self.facts)
+        if self.facts.nvr != planned:
+            run(["lvrename", self.layout.vg.name, planned, self.facts.nvr])
+            settle()
+            self.layer = layer_name(self.facts.nvr)
+
+    def _bring_mounts(self, root: Path) -> None:
+        """Show what is mounted below the bare root (volumes, /dev, /proc …) below the overlay too."""
+        found = adopt.mounts()
+        for child in adopt.children(found, adopt.top_mount(found, self.bare)):
+            inside = child.target.relative_to(self.bare)
+            target = root / inside
+            if not target.is_dir():
+                target.mkdir(parents=True)
+            run(["mount", "--rbind", child.target, target])
+            run(["mount", "--make-rslave", target])
+            self.stack.callback(run, ["umount", "--recursive", target])
+
+    def _seed(self, tree: Path, root: Path) -> None:
+        places = sorted(volume.request.mountpoint for volume in self.created.volumes if volume.request.mountpoint)
+        for place in ["/boot", *(place for place in places if place != "/")]:
+            below = [other for other in places if other.startswith(place + "/")]
+            seed(tree, place, root / place.lstrip("/"), below)
+
+    def _cover(self, tree: Path, root: Path, work: Path) -> None:
+        """Keep Anaconda from writing boot entries of its own, with nothing left of it in the new system."""
+        folder = work / "cover"
+        folder.mkdir(exist_ok=True)
+        program = folder / MARKER
+        program.write_text("#!/bin/sh\nexit 0\n", encoding="ascii")
+        program.chmod(0o755)
+        sbin = (root / "usr/sbin").resolve()
+        own = tree / sbin.relative_to(root.resolve())
+        self.cover.enter_context(mounted("overlay", sbin, fstype="overlay", options=["ro", f"lowerdir={folder}:{own}"]))
+        self.stack.callback(self.cover.close)
+
+    def configure(self) -> None:
+        """Write what belongs to this host; users, network and the like come from Anaconda afterwards."""
+        root = self.node.root
+        carried = system.read(self.node.upper, "etc/iscsi/initiatorname.iscsi")
+        system.identity(root)
+        if carried:
+            system.write(root, "etc/iscsi/initiatorname.iscsi", carried, 0o600)
+        system.write(root, "etc/fstab", self._fstab_text(system.read(root, "etc/fstab")))
+        system.node_config(root, self.request.node, self.layout.vg.name, self.facts.nvr)
+        self.devices_file = system.lvm_devices_file(root, self.adopted.pvs) or b""
+
+    def _fstab_text(self, written: str) -> str:
+        wanted: dict[str, tuple[str, ...]] = {}
+        for volume in self.created.volumes:
+            if volume.request.thin:
+                wanted[volume.request.mountpoint] = volume_options(volume.request.mountpoint)
+        return texts.FSTAB_HEADER + adopt_fstab(written, wanted)
+
+    def finish_cover(self) -> None:
+        """Take away what kept Anaconda from its own boot entries."""
+        self.cover.close()
+        shutil.rmtree(self.options.work / "cover", ignore_errors=True)
+
+    def identify(self) -> None:
+        """Use the machine-id that Anaconda has made in the meantime, or make one."""
+        root = self.node.root
+        self.machine_id = system.read(root, "etc/machine-id").strip()
+        if len(self.machine_id) != 32:
+            self.machine_id = system.identity(root)
+
+    def seal(self) -> None:
+        """Give the root's volume its name, tag the volumes, and bring everything to the disk."""
+        if self.adopted.root_lv != self.layer:
+            run(["lvrename", self.layout.vg.name, self.adopted.root_lv, self.layer])
+            settle()
+        super().seal()
+        files.make_visible(self.node.root / "boot")
+        lvm.group(self.layout.vg.name)
+
+
+def adopt_fstab(written: str, volumes: dict[str, tuple[str, ...]]) -> str:
+    """Anaconda's fstab (fstab(5)) for a node: no line for ``/``, and thin volumes pass discards down.
+
+    ``volumes`` maps mount points to options that their line shall have besides its own.
+    """
+    lines = []
+    for line in written.splitlines():
+        fields = line.split()
+        if not fields or fields[0].startswith("#") or len(fields) < 4:
+            lines.append(line)
+            continue
+        if fields[1] == "/":
+            continue
+        options = [option for option in fields[3].split(",") if option != "defaults"]
+        options += [option for option in volumes.get(fields[1], ()) if option not in options]
+        fields[3] = ",".join(options) or "defaults"
+        lines.append(" ".join(fields))
+    return "\n".join(lines) + "\n"
+
+
+ADOPT = (
+    Step("image", "Looking at the image", Handover.image),
+    Step("adopt", "Looking at the partitions", Handover.adopt),  # type: ignore[arg-type]
+    Step("image-volume", "Making the volume of the image", Handover.image_volume),  # type: ignore[arg-type]
+)
+WRITE = (
+    Step("transfer", "Writing the image", Handover.transfer),
+    Step("verify", "Reading the image back", Handover.verify),
+    Step("assemble", "Assembling the root and filling its volumes", Handover.assemble),  # type: ignore[arg-type]
+    Step("configure", "Configuring the host", Handover.configure),  # type: ignore[arg-type]
+    Step("boot-files", "Copying kernel and initramfs", Handover.boot_files),
+    Step("boot-loader", "Installing the boot loader", Handover.boot_loader),
+)
+FINISH = (
+    Step("cover", "Finishing", Handover.finish_cover),  # type: ignore[arg-type]
+    Step("identify", "Identifying the host", Handover.identify),  # type: ignore[arg-type]
+    Step("label", "Labelling files", Handover.label),
+    Step("entry", "Writing the boot entry", Handover.entry),
+    Step("seal", "Finishing", Handover.seal),  # type: ignore[arg-type]
+)

@@ -1,0 +1,1 @@
+"""Anaconda's side of an installation: the add-on's D-Bus service."""

@@ -1,0 +1,11 @@
+"""The program that Anaconda starts: ``start-module org_ovirt_node.service``."""
+
+# It must come before every other import: it sets up logging and the locale.
+from pyanaconda.modules.common import init
+
+init()
+
+from org_ovirt_node.service.node import OvirtNodeService  # noqa: E402
+
+service = OvirtNodeService()
+service.run()

@@ -1,0 +1,85 @@
+"""What Anaconda's boot loader module knows, and keeping it from installing its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pyanaconda.modules.common.constants.objects import BOOTLOADER
+from pyanaconda.modules.common.constants.services import SECURITY, STORAGE
+from pyanaconda.modules.common.task import sync_run_task
+from pyanaconda.modules.common.util import is_module_available
+
+from org_ovirt_node.anaconda_compat import set_property
+from org_ovirt_node.kickstart.model import BootloaderRequest
+
+#: BootloaderMode of Anaconda's storage module.
+DISABLED, ENABLED, SKIPPED = 0, 1, 2
+#: Its timeout when nobody has said one, and what a node has then, in seconds.
+TIMEOUT_UNSET, DEFAULT_TIMEOUT = -1, 5
+#: The task of Anaconda's that finds what the disks, consoles and the network need on the kernel command line.
+COLLECT = "Collect kernel arguments"
+#: SELinux modes of Anaconda's security module (pykickstart.constants).
+SELINUX_MODES = {0: "disabled", 1: "enforcing", 2: "permissive"}
+
+
+@dataclass
+class BootLoader:
+    """Anaconda's boot loader module, switched off while ours is installed.
+
+    It has to be on until the disks are partitioned, or automatic partitioning would make no partition for it; and
+    again at the end, so that the kickstart that Anaconda writes installs the same.
+    """
+
+    mode: int = ENABLED
+
+    @property
+    def _proxy(self) -> Any:
+        return STORAGE.get_proxy(BOOTLOADER)
+
+    def switch_off(self) -> None:
+        """Anaconda's own steps do nothing from now on."""
+        mode = int(self._proxy.BootloaderMode)
+        if mode != DISABLED:
+            self.mode = mode
+        set_property(self._proxy, "BootloaderMode", DISABLED)
+
+    def switch_back(self) -> None:
+        """As the user wanted it."""
+        set_property(self._proxy, "BootloaderMode", self.mode)
+
+    def request(self) -> BootloaderRequest:
+        """What the user asks for; the kernel arguments as they stand now."""
+        proxy = self._proxy
+        timeout = int(proxy.Timeout)
+        return BootloaderRequest(
+            append=" ".join(self._arguments()),
+            timeout=DEFAULT_TIMEOUT if timeout == TIMEOUT_UNSET else timeout,
+            location="mbr" if self.mode == ENABLED else "none",
+            boot_drive=str(proxy.Drive),
+        )
+
+    def _arguments(self) -> list[str]:
+        """The user's and the other add-ons' arguments, and those that Anaconda finds for disks and consoles.
+
+        It finds them in one of its own boot loader tasks, which is run alone here.
+        """
+        proxy = self._proxy
+        if self.mode != ENABLED:
+            return [str(argument) for argument in proxy.ExtraArguments]
+        set_property(proxy, "BootloaderMode", ENABLED)
+        try:
+            for path in proxy.InstallBootloaderWithTasks("", []):
+                task = STORAGE.get_proxy(path)
+                if task.Name == COLLECT:
+                    sync_run_task(task)
+        finally:
+            set_property(proxy, "BootloaderMode", DISABLED)
+        return [str(argument) for argument in proxy.GetArguments()]
+
+
+def selinux_mode() -> str:
+    """The SELinux mode that is asked for, empty for the image's own."""
+    if not is_module_available(SECURITY):
+        return ""
+    return SELINUX_MODES.get(int(SECURITY.get_proxy().SELinux), "")

@@ -1,0 +1,188 @@
+"""The tasks that Anaconda runs; each does a group of the engine's steps."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Optional
+
+from pyanaconda.modules.common.task import Task
+
+from org_ovirt_node.anaconda_compat import PayloadInstallationError, installation_error
+from org_ovirt_node.errors import BootError, NodeError, PayloadError
+from org_ovirt_node.install import handover
+from org_ovirt_node.install.engine import run_steps
+from org_ovirt_node.install.handover import Handover
+from org_ovirt_node.install.options import Options
+from org_ovirt_node.kickstart.model import BootloaderRequest, InstallRequest, NodeSection, StorageRequest, SystemRequest
+from org_ovirt_node.kickstart.section import SECTION
+from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.payload.mirrors import open_first
+from org_ovirt_node.payload.squashfs import inspect
+from org_ovirt_node.progress import Progress, human
+from org_ovirt_node.service import storage_facts
+from org_ovirt_node.service.bootloader import BootLoader, selinux_mode
+from org_ovirt_node.service.progress import TaskProgress
+
+log = logging.getLogger(__name__)
+
+FILE = "the kickstart"
+
+
+class Session:
+    """What one task leaves to the next: the installation and what it holds open."""
+
+    def __init__(self) -> None:
+        self.boot_loader = BootLoader()
+        self.installation: Optional[Handover] = None
+        self.stack = ExitStack()
+
+    def begin(self, installation: Handover) -> None:
+        self.installation = installation
+
+    def abandon(self) -> None:
+        """Release everything."""
+        self.installation = None
+        self.stack.close()
+
+
+def look_at(section: NodeSection, progress: Progress) -> ImageFacts:
+    """The image as it is found now.  Raises PayloadError, which names the option."""
+    try:
+        with open_first(
+            section.images, proxy=section.proxy, verify=not section.noverifyssl, cacert=section.cacert
+        ) as source:
+            facts = inspect(source)
+    except PayloadError as error:
+        raise PayloadError(f"{SECTION}: --image: {error.message}", hint=error.hint) from error
+    progress.detail(f"{facts.nvr}: {human(facts.size)}, {facts.compression or 'squashfs'}")
+    return facts
+
+
+class NodeTask(Task):  # type: ignore[misc]
+    """A task whose expected failures reach the user as Anaconda's own errors."""
+
+    title = ""
+
+    def __init__(self, section: NodeSection) -> None:
+        super().__init__()
+        self._section = section
+        self._task_progress = TaskProgress(self.report_progress)
+
+    @property
+    def name(self) -> str:
+        return self.title
+
+    def run(self) -> object:
+        try:
+            return self.work()
+        except NodeError as error:
+            log.error("%s: %s", self.title, error)
+            raise installation_error(error) from None
+
+    def work(self) -> object:
+        """The task itself."""
+        raise NotImplementedError
+
+
+class CheckImageTask(NodeTask):
+    """Finds the image and looks at it; for the spokes."""
+
+    title = "Check the image of oVirt Node"
+
+    def __init__(self, section: NodeSection, found: Callable[[ImageFacts], None]) -> None:
+        super().__init__(section)
+        self._found = found
+
+    def work(self) -> object:
+        facts = look_at(self._section, self._task_progress)
+        self._found(facts)
+        return None
+
+
+class PrepareTask(NodeTask):
+    """Everything that can be known to be wrong before a disk is written."""
+
+    title = "Check what oVirt Node needs"
+
+    def __init__(self, section: NodeSection, session: Session, directory: bool) -> None:
+        super().__init__(section)
+        self._session = session
+        self._directory = directory
+
+    def work(self) -> object:
+        self._task_progress.step("check", "Looking at the image of oVirt Node")
+        facts = look_at(self._section, self._task_progress)
+        if self._directory:
+            raise PayloadError(
+                f"{SECTION}: an installation into a directory has no volumes for a node",
+                hint="Install to a disk, or to a disk image with --image.",
+            )
+        if storage_facts.password_is_set():
+            raise BootError(
+                "'bootloader --password' is not supported by oVirt Node", hint="Remove it from the kickstart."
+            )
+        for warning in storage_facts.check(storage_facts.read_planned(), self._section, facts):
+            self._task_progress.detail(warning)
+        self._session.boot_loader.switch_off()
+        return None
+
+
+class WriteImageTask(NodeTask):
+    """Writes the image and puts the node's root in the place of Anaconda's."""
+
+    title = "Write the image of oVirt Node"
+
+    def __init__(self, section: NodeSection, session: Session, sysroot: str, physical_root: str) -> None:
+        super().__init__(section)
+        self._session = session
+        self._sysroot = sysroot
+        self._physical_root = physical_root
+
+    def work(self) -> object:
+        session = self._session
+        location = "mbr" if session.boot_loader.mode == 1 else "none"
+        request = InstallRequest(
+            FILE, self._section, StorageRequest(), BootloaderRequest(location=location), SystemRequest()
+        )
+        options = Options(root=Path(self._sysroot))
+        installation = Handover(request, options, self._task_progress, session.stack, bare=Path(self._physical_root))
+        try:
+            run_steps(installation, handover.ADOPT + handover.WRITE)
+        except BaseException:
+            session.abandon()
+            raise
+        session.begin(installation)
+        return None
+
+
+class FinishTask(NodeTask):
+    """Makes the node bootable, after everybody else has configured it."""
+
+    title = "Finish oVirt Node"
+
+    def __init__(self, section: NodeSection, session: Session) -> None:
+        super().__init__(section)
+        self._session = session
+
+    def work(self) -> object:
+        session = self._session
+        installation = session.installation
+        if installation is None:
+            raise PayloadInstallationError("The image of oVirt Node was not written: see the messages before.")
+        self._task_progress.step("arguments", "Collecting kernel arguments")
+        installation.progress = self._task_progress
+        installation.request = InstallRequest(
+            FILE,
+            self._section,
+            StorageRequest(),
+            session.boot_loader.request(),
+            SystemRequest(selinux=selinux_mode()),
+        )
+        run_steps(installation, handover.FINISH)
+        session.boot_loader.switch_back()
+        # The overlay stays: %post and the copies of the logs still go into it.
+        session.stack = session.stack.pop_all()
+        return None
