@@ -266,6 +266,7 @@ def test_a_digest_is_checked_also_when_none_is_asked_for(tmp_path: Path) -> None
         (MIB - 4096, MIB, None, "ended after 1044480 of 1048576 bytes"),
         (MIB + 1, MIB, None, "longer than the 1048576 bytes of its squashfs"),
         (MIB + 1, MIB - 4096, None, "longer than the 1044480 bytes of its squashfs"),
+        (MIB, MIB - 4096, None, "longer than the 1044480 bytes of its squashfs"),
         (MIB - 4095, MIB, None, ""),
         (MIB, MIB, None, ""),
     ],

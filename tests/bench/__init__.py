@@ -1,0 +1,1 @@
+"""How fast an image gets onto a disk, against dd, rsync and unsquashfs in the same run (docs/transfer.md)."""
