@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Optional
 
 from pykickstart.errors import KickstartVersionError
-from pykickstart.version import RHEL7, isRHEL, makeVersion, stringToVersion, versionMap
+from pykickstart.version import RHEL7, makeVersion, stringToVersion, versionMap
 
 from org_ovirt_node.errors import KickstartProblem
 from org_ovirt_node.kickstart import fetch as fetching
@@ -91,4 +91,4 @@ def _handler(text: str, source: str, version: str) -> Any:
 
 def _known() -> str:
     names = [name for name, number in versionMap.items() if number >= _OLDEST and name != "DEVEL"]
-    return ", ".join(sorted(names, key=lambda name: (isRHEL(versionMap[name]), versionMap[name])))
+    return ", ".join(sorted(names, key=lambda name: (name.startswith("RHEL"), versionMap[name])))

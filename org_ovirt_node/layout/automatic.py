@@ -25,6 +25,8 @@ from org_ovirt_node.payload.facts import ImageFacts
 
 #: Between its minimum (0) and its usual size (this) every volume grows in as many steps.
 STEPS = 1024
+#: A PV of which LVM could use nothing.
+LEAST_PV = policy.PV_OVERHEAD + policy.EXTENT
 ESP_OPTIONS = ("umask=0077", "shortname=winnt")
 
 
@@ -80,7 +82,7 @@ class Plan:
         return self.swap.size(step) if self.swap else 0
 
     def fits(self, step: int) -> bool:
-        if min(self.pv_sizes(step)) <= policy.PV_OVERHEAD + policy.EXTENT:
+        if min(budget.inside(size, self.encryption) for size in self.pv_sizes(step)) <= LEAST_PV:
             return False
         room = self.vg_size(step) - self.slots.total - self.swap_size(step) - policy.free_room(self.vg_size(step))
         return room > 0 and budget.largest_pool("", room, policy.EXTENT).size >= self.thin(step)
@@ -154,25 +156,38 @@ def _too_small(plan: Plan) -> LayoutError:
     if plan.swap:
         items.append(("swap", plan.swap_size(0)))
     listed = sum(size for _, size in items)
-    # LVM's and the pool's own needs grow with the disk: look for the least disk that would do.
-    needed = policy.round_up(listed, policy.EXTENT)
-    while not _grown(plan, needed).fits(0):
-        needed += policy.EXTENT * 4
+    for disk, pv in zip(plan.disks[1:], plan.pv_sizes(0)[1:]):
+        if budget.inside(pv, plan.encryption) <= LEAST_PV:
+            return LayoutError(
+                f"the disk {disk.name} ({human_size(disk.size)}) is too small to be a part of the volume group",
+                hint="Leave it out with ignoredisk.",
+            )
+    needed = _least_size(plan, policy.round_up(listed, policy.EXTENT))
     items.append(("LVM", needed - listed))
     have = sum(disk.size for disk in plan.disks)
     what = "disk" if len(plan.disks) == 1 else "disks"
     names = ", ".join(disk.name for disk in plan.disks)
     if have >= needed:
-        least = min(plan.disks, key=lambda disk: disk.size)
         return LayoutError(
-            f"the disk {least.name} ({human_size(least.size)}) is too small for its part of the layout",
-            hint="Choose a larger disk to boot from with bootloader --boot-drive=, or leave that one out.",
+            f"the disk {plan.disks[0].name} ({human_size(plan.disks[0].size)}) is too small to boot from",
+            hint="Choose a larger disk with bootloader --boot-drive=.",
         )
     return LayoutError(
         f"the {what} {names} ({human_size(have)}) cannot hold the node, which needs {human_size(needed)} at the least: "
         + ", ".join(f"{name} {human_size(size)}" for name, size in items),
         hint="Use a larger disk or more disks, fewer --image-slots, or leave volumes out with novolume.",
     )
+
+
+def _least_size(plan: Plan, start: int) -> int:
+    """Bytes that all disks must have together, ``start`` at the least: LVM's own needs grow with the disk."""
+    low = high = start
+    while not _grown(plan, high).fits(0):
+        low, high = high, high * 2
+    while high - low > policy.EXTENT:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _grown(plan, middle).fits(0) else (middle, high)
+    return high
 
 
 def _grown(plan: Plan, total: int) -> Plan:
