@@ -21,12 +21,16 @@ BootloaderInstallationError: type[Exception] = _installation.BootloaderInstallat
 
 
 def installation_error(error: NodeError) -> Exception:
-    """``error`` as the one of Anaconda's own classes whose handler shows it as what it is."""
+    """``error`` as the one of Anaconda's own classes whose handler shows it as what it is.
+
+    Anaconda puts a full stop after the text.
+    """
+    text = str(error).rstrip(".")
     if isinstance(error, PayloadError):
-        return PayloadInstallationError(str(error))
+        return PayloadInstallationError(text)
     if isinstance(error, BootError):
-        return BootloaderInstallationError(str(error))
-    return StorageInstallationError(str(error))
+        return BootloaderInstallationError(text)
+    return StorageInstallationError(text)
 
 
 def set_property(proxy: Any, name: str, value: object) -> None:

@@ -21,7 +21,7 @@ from org_ovirt_node.layout.policy import EXTENT, round_up
 from org_ovirt_node.node import lvm
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.run import run
-from org_ovirt_node.storage.execute import Created, MadePartition, MadeVolume, mapper_path
+from org_ovirt_node.storage.execute import Created, MadePartition, MadeVolume, mapper_path, settle
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def children(found: Sequence[Mounted], mount: Mounted) -> tuple[Mounted, ...]:
 
 @dataclass(frozen=True)
 class BlockDevice:
-    """A block device, as lsblk(8) tells; ``disks`` are the names of the whole disks below it."""
+    """A block device, as lsblk(8) tells; ``disks`` are the paths of the whole disks below it."""
 
     path: str
     kname: str
@@ -98,7 +98,7 @@ def parse_lsblk(text: str) -> dict[str, BlockDevice]:
 
     def take(rows: Any, disk: Optional[str]) -> None:
         for row in rows:
-            top = str(row["name"]) if disk is None or row["type"] == "mpath" else disk
+            top = str(row["path"]) if disk is None or row["type"] == "mpath" else disk
             known = found.get(row["path"])
             found[row["path"]] = BlockDevice(
                 path=row["path"],
@@ -193,7 +193,7 @@ def adopt(root: Path, image: ImageFacts, firmware: tuple[Firmware, ...]) -> Adop
     )
     boot = devices[parts[0].path]
     return Adopted(
-        created=Created(layout, parts, volumes, str(mapper_path(group.name, image.nvr)), boot.disks),
+        created=Created(layout, parts, volumes),
         root_lv=layer.name,
         table=boot.table,
         pvs=physical_volumes(group.name),
@@ -247,7 +247,12 @@ def _partition(mount: Mounted, devices: dict[str, BlockDevice], role: Role, moun
         )
     request = Partition(device.disks[0], role, device.size, mount.fstype, mountpoint)
     return MadePartition(
-        request, int(number.read_text(encoding="ascii")), device.path, device.uuid, partuuid=device.partuuid
+        request,
+        int(number.read_text(encoding="ascii")),
+        device.path,
+        device.uuid,
+        f"/dev/{device.disks[0]}",
+        device.partuuid,
     )
 
 
@@ -267,7 +272,8 @@ def make_image_volume(handle: Any, layout: Layout) -> None:
     if group is None:
         raise StorageError(f"there is no volume group {layout.vg.name}", hint="Is its disk still connected?")
     try:
-        handle.create_device(handle.new_lv(parents=[group], name=layout.image.name, size=Size(layout.image.size)))
+        made = handle.new_lv(parents=[group], name=layout.image.name, size=Size(layout.image.size))
+        handle.create_device(made)
         handle.do_it()
     except Exception as exc:
         # blivet and libblockdev raise many unrelated classes here; all of them mean the same to a user.
@@ -275,6 +281,10 @@ def make_image_volume(handle: Any, layout: Layout) -> None:
             f"the volume {layout.vg.name}/{layout.image.name} could not be made: {exc}",
             hint="The installer's log has the details.",
         ) from exc
+    if made.lvname != layout.image.name:
+        # blivet cuts long names and takes out characters that LVM allows.
+        run(["lvrename", layout.vg.name, made.lvname, layout.image.name])
+        settle()
 
 
 def carry_over(bare: Path, upper: Path, tree: Path, *, leave: Sequence[str] = ()) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyanaconda.modules.common.constants.objects import BOOTLOADER, DEVICE_TREE
 from pyanaconda.modules.common.constants.services import STORAGE
-from pyanaconda.modules.common.structures.storage import DeviceData
+from pyanaconda.modules.common.structures.storage import DeviceData, DeviceFormatData
 
 from org_ovirt_node.errors import LayoutError, StorageError
 from org_ovirt_node.kickstart.model import DEFAULT_VG, NodeSection
@@ -20,6 +20,8 @@ from org_ovirt_node.payload.facts import ImageFacts
 THIN, POOL, VG, PARTITION = "lvmthinlv", "lvmthinpool", "lvmvg", "partition"
 #: Mount points that a node cannot share with its layer: what is in them outlives an upgrade.
 SEPARATE = ("/var",)
+#: What the core of GRUB that we install can read.
+BOOT_FILE_SYSTEMS = ("ext4",)
 HINT = (
     "Say 'autopart --type=thinp' with the installer profile ovirt-node, or give the volumes with part, volgroup and "
     "logvol; 'ovirt-node-install --plan --format kickstart' prints such lines."
@@ -35,6 +37,7 @@ class Device:
     size: int
     parents: tuple[str, ...]
     children: tuple[str, ...]
+    fstype: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,8 @@ def read_planned() -> PlannedStorage:
 
 def _device(tree: Any, name: str) -> Device:
     data = DeviceData.from_structure(tree.GetDeviceData(name))
-    return Device(data.name, data.type, int(data.size), tuple(data.parents), tuple(data.children))
+    fmt = DeviceFormatData.from_structure(tree.GetFormatData(name))
+    return Device(data.name, data.type, int(data.size), tuple(data.parents), tuple(data.children), fmt.type)
 
 
 def _ancestor(tree: Any, device: Device, kind: str) -> Any:
@@ -103,6 +107,11 @@ def check(planned: PlannedStorage, node: NodeSection, image: ImageFacts) -> tupl
     if boot is None or boot.type != PARTITION:
         where = f"on {boot.name} ({boot.type})" if boot else "part of the root file system"
         raise LayoutError(f"/boot is to be {where}, not on a partition of its own", hint=HINT)
+    if boot.fstype not in BOOT_FILE_SYSTEMS:
+        raise LayoutError(
+            f"/boot is to have the file system {boot.fstype}, which GRUB's core does not read",
+            hint=f"Use {' or '.join(BOOT_FILE_SYSTEMS)}: 'autopart --fstype=ext4', or 'part /boot --fstype=ext4'.",
+        )
     for mountpoint in SEPARATE:
         if mountpoint not in planned.mounts:
             raise LayoutError(f"the partitioning has no volume of its own for {mountpoint}", hint=HINT)

@@ -1,0 +1,1 @@
+"""The add-on in Anaconda's text mode."""

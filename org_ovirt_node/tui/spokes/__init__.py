@@ -1,0 +1,1 @@
+"""Screens that Anaconda finds here."""
