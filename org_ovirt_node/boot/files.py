@@ -93,9 +93,13 @@ def place_layer(boot: Path, layer: str, kernel: KernelFiles, host_initrd: bytes)
     sync_folder(boot)
 
 
-def publish_entries(boot: Path, grub_folder: str) -> None:
-    """Generate GRUB's menu from the entries, the newest layer first."""
-    entries = sorted(bls.read_all(boot), key=lambda entry: entry.name, reverse=True)
+def publish_entries(boot: Path, grub_folder: str, first: str = "") -> None:
+    """Generate GRUB's menu from the entries: the layer ``first``, then the newest first.
+
+    GRUB boots the first one when the environment block is lost or names an entry that does not exist, so it has to
+    be the last one that is known to be good.
+    """
+    entries = sorted(bls.read_all(boot), key=lambda entry: (entry.name == first, entry.name), reverse=True)
     text = grubcfg.render_entries(entries)
     write_durably(boot / grub_folder / grubcfg.ENTRIES_FILE, text.encode())
 

@@ -39,16 +39,19 @@ def find_grub(root: Path) -> Grub:
     raise BootError("the image has no GRUB", hint="Build it with grub2-tools (Debian: grub-common).")
 
 
-def check_bios(root: Path, grub: Grub) -> None:
-    """Raises BootError when the image's GRUB cannot boot from BIOS."""
-    if not _bios_setup(root, grub.name) or not (root / "usr/lib/grub" / PLATFORM / "boot.img").is_file():
-        raise BootError(
-            "the image has no GRUB for BIOS", hint="Build it with grub2-pc and grub2-tools (Debian: grub-pc-bin)."
-        )
+def bios_setup(root: Path, grub: Grub) -> str:
+    """The program that writes GRUB's core to a disk, as a path in ``root``.
 
-
-def _bios_setup(root: Path, name: str) -> bool:
-    return any((root / folder / f"{name}-bios-setup").exists() for folder in ("usr/sbin", "usr/bin"))
+    Debian keeps it beside the modules unless grub-pc is installed.  Raises BootError when the image cannot boot from
+    BIOS.
+    """
+    name = f"{grub.name}-bios-setup"
+    for folder in ("usr/sbin", "usr/bin", f"usr/lib/grub/{PLATFORM}"):
+        if (root / folder / name).exists() and (root / "usr/lib/grub" / PLATFORM / "boot.img").is_file():
+            return f"/{folder}/{name}"
+    raise BootError(
+        "the image has no GRUB for BIOS", hint="Build it with grub2-pc and grub2-tools (Debian: grub-pc-bin)."
+    )
 
 
 def install_bios(root: Path, grub: Grub, disk: str, boot_number: int) -> None:
@@ -76,7 +79,7 @@ def install_bios(root: Path, grub: Grub, disk: str, boot_number: int) -> None:
     device_map = target / "device.map"
     device_map.write_text(f"(hd0) {disk}\n", encoding="ascii")
     run(
-        [f"{grub.name}-bios-setup", f"--directory={folder}", f"--device-map={folder}/device.map", disk],
+        [bios_setup(root, grub), f"--directory={folder}", f"--device-map={folder}/device.map", disk],
         root=root,
         hint="Has the disk a BIOS boot partition?",
     )

@@ -164,7 +164,7 @@ class Installation:
         self.kernel = files.find_kernel(self.node.tree, self.facts.kernel)
         self.grub = loader.find_grub(self.node.tree)
         if Firmware.BIOS in self.layout.firmware:
-            loader.check_bios(self.node.tree, self.grub)
+            loader.bios_setup(self.node.tree, self.grub)
         if Firmware.EFI in self.layout.firmware:
             self.efi = efi.find_efi(self.node.tree, self.grub.name)
 
@@ -235,8 +235,7 @@ class Installation:
             return
         root = self.node.root
         if Firmware.BIOS in self.layout.firmware:
-            disk = self.handle.devicetree.get_device_by_name(self.created.boot.request.disk).path
-            loader.install_bios(root, self.grub, disk, self.created.boot.number)
+            loader.install_bios(root, self.grub, self.created.boot.disk_path, self.created.boot.number)
         if Firmware.EFI in self.layout.firmware:
             self._install_efi(root)
 
@@ -246,8 +245,7 @@ class Installation:
         if self.options.images or running_firmware() is not Firmware.EFI:
             return
         esp = self.created.esps[0]
-        disk = self.handle.devicetree.get_device_by_name(esp.request.disk).path
-        efi.register(disk, esp.number, self.efi.start, [part.partuuid for part in self.created.esps])
+        efi.register(esp.disk_path, esp.number, self.efi.start, [part.partuuid for part in self.created.esps])
 
     def entry(self) -> None:
         """Write the boot entry, which makes the node bootable."""

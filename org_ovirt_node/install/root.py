@@ -109,11 +109,29 @@ def seed(tree: Path, mountpoint: str, target: Path, separate: Sequence[str]) -> 
     if not source.is_dir():
         return
     copy_attributes(source, target)
-    if any(source.iterdir()):
-        excluded = [f"--exclude={path[len(mountpoint) :]}/*" for path in separate]
-        run(
-            ["rsync", "-aHAX", "--numeric-ids", "--ignore-existing", *excluded, f"{source}/", f"{target}/"],
-            hint="Is the volume large enough for what the image brings?",
-        )
-    for path in separate:
-        (target / path[len(mountpoint) :].lstrip("/")).mkdir(parents=True, exist_ok=True)
+    copy_missing(source, target, [tree / path.lstrip("/") for path in separate])
+
+
+def copy_missing(source: Path, target: Path, without_content: Sequence[Path]) -> None:
+    """Copy what ``target`` lacks of ``source``, with owners, modes, links and extended attributes.
+
+    Of the directories ``without_content`` (paths like those below ``source``) only the directory itself is made.
+    Raises CommandError when there is no room.
+    """
+    whole = []
+    for child in sorted(source.iterdir()):
+        copy = target / child.name
+        is_folder = child.is_dir() and not child.is_symlink()
+        partly = is_folder and any(child == path or child in path.parents for path in without_content)
+        if partly and not os.path.lexists(copy):
+            copy.mkdir()
+            copy_attributes(child, copy)
+        if child in without_content:
+            continue
+        if partly or (is_folder and copy.is_dir() and not copy.is_symlink()):
+            copy_missing(child, copy, without_content)
+        elif not os.path.lexists(copy):
+            whole.append(child)
+    if whole:
+        # One call keeps hard links among all of them.
+        run(["cp", "-a", *whole, target], hint="Is the volume large enough for what the image brings?")

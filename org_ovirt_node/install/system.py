@@ -185,5 +185,5 @@ def lvm_devices_file(root: Path, pvs: tuple[str, ...]) -> Optional[bytes]:
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     for pv in pvs:
-        run(["lvmdevices", "--yes", "--adddev", pv], root=root)
+        run(["lvm", "lvmdevices", "--yes", "--adddev", pv], root=root)
     return path.read_bytes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class MadePartition:
     number: int
     path: str
     uuid: str
+    disk_path: str
     #: The partition's own unique id in the GPT, which EFI boot entries name.
     partuuid: str = ""
 
@@ -48,8 +50,6 @@ class Created:
     layout: Layout
     partitions: tuple[MadePartition, ...]
     volumes: tuple[MadeVolume, ...]
-    image_path: str
-    disk_paths: tuple[str, ...]
 
     @property
     def boot(self) -> MadePartition:
@@ -108,14 +108,14 @@ class _Creation:
         self.handle.create_device(image)
         volumes = self._volumes(vg)
         self._do()
+        self._rename([(self.layout.image.name, image), *((request.name, device) for request, device in volumes)])
         return Created(
             layout=self.layout,
             partitions=tuple(self._made(request, device) for request, device in parts),
             volumes=tuple(
-                MadeVolume(request, device.path, str(device.format.uuid or "")) for request, device in volumes
+                MadeVolume(request, str(mapper_path(self.layout.vg.name, request.name)), str(device.format.uuid or ""))
+                for request, device in volumes
             ),
-            image_path=image.path,
-            disk_paths=tuple(self._disk(disk.name).path for disk in self.layout.disks),
         )
 
     def _disk(self, name: str) -> Any:
@@ -125,9 +125,12 @@ class _Creation:
         return device
 
     def _wipe(self) -> None:
-        for name in self.layout.wiped:
-            disk = self._disk(name)
-            self.progress.detail(f"{name}: {human(int(disk.size))}, its previous content is removed")
+        for known in self.layout.disks:
+            if known.name not in self.layout.wiped and not known.blank:
+                continue
+            disk = self._disk(known.name)
+            content = "blank" if known.blank else "its previous content is removed"
+            self.progress.detail(f"{known.name}: {human(int(disk.size))}, {content}")
             self.handle.recursive_remove(disk)
             self.handle.initialize_disk(disk)
             clear_boot_code(disk.path)
@@ -191,6 +194,13 @@ class _Creation:
             made.append((request, device))
         return made
 
+    def _rename(self, made: Sequence[tuple[str, Any]]) -> None:
+        """Give the LVs the names that were asked for: blivet cuts long ones and takes out the "+" of a layer."""
+        for wanted, device in made:
+            if device.lvname != wanted:
+                run(["lvrename", self.layout.vg.name, device.lvname, wanted])
+        settle()
+
     def _do(self) -> None:
         from blivet.callbacks import create_new_callbacks_register
 
@@ -206,6 +216,7 @@ class _Creation:
             int(device.parted_partition.number),
             device.path,
             str(device.format.uuid or ""),
+            device.disk.path,
             str(getattr(device, "uuid", "") or ""),
         )
 

@@ -117,15 +117,22 @@ def test_seeding_keeps_owner_mode_attributes_and_leaves_nested_volumes_alone(tmp
     (tree / "var/lib/state").chmod(0o2750)
     os.setxattr(tree / "var/lib/state", "user.kept", b"yes")
     (tree / "var").chmod(0o711)
+    (tree / "var/crash").mkdir(mode=0o700)
+    (tree / "var/lib/deep/volume").mkdir(parents=True)
+    (tree / "var/lib/deep/volume/content").write_text("in a volume of its own")
+    (tree / "var/lib/link").symlink_to("/etc/passwd")
     target.mkdir()
-    root.seed(tree, "/var", target, ["/var/log", "/var/crash"])
+    root.seed(tree, "/var", target, ["/var/log", "/var/crash", "/var/lib/deep/volume"])
     found = (target / "lib/state").stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o7777, found.st_nlink) == (12, 34, 0o2750, 2)
     assert os.getxattr(target / "lib/state", "user.kept") == b"yes"
     assert target.stat().st_mode & 0o777 == 0o711
     assert (target / "log").is_dir()
     assert not (target / "log/journal").exists()
-    assert (target / "crash").is_dir()
+    assert (target / "crash").stat().st_mode & 0o777 == 0o700
+    assert (target / "lib/deep/volume").is_dir()
+    assert not (target / "lib/deep/volume/content").exists()
+    assert str((target / "lib/link").readlink()) == "/etc/passwd"
 
 
 def test_seeding_never_overwrites(tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""Which files of a host go into its host.img, so that its initramfs reaches the disks (docs/architecture.md)."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from org_ovirt_node.boot.hostinitrd import HostFile
+from org_ovirt_node.boot.reachable import CRYPTTAB, DEVICES_FILE, INITIATOR, MULTIPATH_CONF, MULTIPATH_WWIDS
+
+#: Taken where the host has them.
+ALWAYS = (DEVICES_FILE, INITIATOR)
+#: Taken where the part of the storage stack is in use.
+BY_STACK = {
+    "multipath": (MULTIPATH_CONF, MULTIPATH_WWIDS, "/etc/multipath/bindings"),
+    "iscsi": ("/etc/iscsi/iscsid.conf",),
+    "crypt": (CRYPTTAB,),
+}
+
+
+def collect(root: Path, previous: Mapping[str, HostFile], stack: Collection[str] = ()) -> dict[str, HostFile]:
+    """The files for a new host.img of the system at ``root``.
+
+    What the ``previous`` host.img has stays in it, in the version that the system has now; nothing that made the host
+    boot is left out because it is not known here.  Only root may read what is taken.
+    """
+    wanted = [*previous, *ALWAYS]
+    for part in sorted(stack):
+        wanted += BY_STACK.get(part, ())
+    found = {}
+    for path in dict.fromkeys(wanted):
+        current = root / path.lstrip("/")
+        if current.is_file() and not current.is_symlink():
+            mode = stat.S_IMODE(current.stat().st_mode) & 0o700
+            found[path] = HostFile(current.read_bytes(), mode)
+        elif path in previous:
+            found[path] = previous[path]
+    return found
