@@ -169,7 +169,7 @@ def _check_part(context: Context, part: PartitionRequest, role: Role) -> None:
     accepted = " or ".join(name for name in _FSTYPES[role] if name)
     if part.fstype not in _FSTYPES[role]:
         context.fail(part.line, f"{what} --fstype={part.fstype} is not supported", hint=f"Accepted is {accepted}.")
-    if part.size < _MINIMUM[role]:
+    if part.size < _MINIMUM[role] and not part.grow:
         least = human_size(_MINIMUM[role])
         context.fail(part.line, f"{what} --size: {human_size(part.size)} is too small; it needs {least}")
     if part.encrypted and role is not Role.PV:
@@ -247,25 +247,39 @@ def _group(context: Context, placed: Sequence[Placed]) -> VolumeGroupRequest:
     return group
 
 
+def _least(part: Placed) -> int:
+    return policy.round_up(part.request.size, policy.ALIGNMENT)
+
+
+def _placed_on(disk: Disk, placed: Sequence[Placed]) -> list[Placed]:
+    """The lines for one disk."""
+    return [part for part in placed if part.disk == disk]
+
+
+def _check_room(context: Context, placed: Sequence[Placed]) -> None:
+    """Every disk must hold its partitions; the largest is the one to blame."""
+    for disk in {part.disk for part in placed}:
+        parts = _placed_on(disk, placed)
+        wanted, room = sum(map(_least, parts)), budget.usable(disk)
+        if wanted > room:
+            largest = max(parts, key=_least).request
+            message = f"part {largest.mountpoint}: the partitions of {select.describe(disk)} need {human_size(wanted)}"
+            context.fail(largest.line, f"{message} together, and {human_size(max(room, 0))} fit on it")
+
+
 def _size(context: Context, part: Placed, placed: Sequence[Placed]) -> int:
     """The size of a partition, grown when it may."""
-    size = policy.round_up(part.request.size, policy.ALIGNMENT)
-    others = sum(
-        policy.round_up(other.request.size, policy.ALIGNMENT)
-        for other in placed
-        if other.disk == part.disk and other is not part
-    )
-    room = budget.usable(part.disk) - others
-    if size > room:
-        context.fail(
-            part.request.line,
-            f"part {part.request.mountpoint}: {human_size(size)} do not fit on {select.describe(part.disk)}, "
-            f"where {human_size(max(room, 0))} are left for it",
-        )
+    size = _least(part)
+    room = budget.usable(part.disk) - sum(map(_least, _placed_on(part.disk, placed))) + size
     if not part.request.grow:
         return size
     grown = max(size, policy.round_down(room - policy.DISK_SLACK, policy.ALIGNMENT))
-    return min(grown, part.request.max_size) if part.request.max_size else grown
+    grown = min(grown, part.request.max_size) if part.request.max_size else grown
+    if grown < _MINIMUM[part.role]:
+        least = human_size(_MINIMUM[part.role])
+        message = f"part {part.request.mountpoint} grows to {human_size(grown)} only; it needs {least}"
+        context.fail(part.request.line, message)
+    return grown
 
 
 def _encryption(part: PartitionRequest) -> Optional[Encryption]:
@@ -278,6 +292,7 @@ def options(text: str) -> tuple[str, ...]:
 
 
 def _partitions(context: Context, placed: Sequence[Placed]) -> tuple[Partition, ...]:
+    _check_room(context, placed)
     found = []
     for part in sorted(placed, key=lambda one: _OFFSETS.index(one.role)):
         request, size = part.request, _size(context, part, placed)
