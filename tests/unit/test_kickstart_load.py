@@ -211,7 +211,7 @@ def test_lines_are_counted_as_an_editor_counts_them(tmp_path: Path, newline: str
         load(str(path))
 
 
-@pytest.mark.parametrize("version", ["RHEL9", "RHEL8", "F40", "DEVEL", ""])
+@pytest.mark.parametrize("version", ["F33", "RHEL8", "F34", "DEVEL", ""])
 def test_the_syntax_version_is_honoured(tmp_path: Path, version: str) -> None:
     text = f"timesource --ntp-server=ntp.example.org\n{LEAST}"  # new in F33 and RHEL 9
     header = f"#version={version}\n" if version else ""
@@ -220,12 +220,12 @@ def test_the_syntax_version_is_honoured(tmp_path: Path, version: str) -> None:
             load(write(tmp_path, header + text))
     else:
         assert load(write(tmp_path, header + text)).system.ntp_servers == ("ntp.example.org",)
-    assert load(write(tmp_path, header + text), version="RHEL9").system.ntp_servers == ("ntp.example.org",)
+    assert load(write(tmp_path, header + text), version="F33").system.ntp_servers == ("ntp.example.org",)
 
 
 @pytest.mark.parametrize("version", ["RHEL99", "FC3", "x"])
 def test_an_unknown_syntax_version_is_refused_with_its_line(tmp_path: Path, version: str) -> None:
-    with pytest.raises(KickstartProblem, match=rf":2: the syntax version '{version}'.*Known are .*RHEL9"):
+    with pytest.raises(KickstartProblem, match=rf":2: the syntax version '{version}'.*Known are .*RHEL8"):
         load(write(tmp_path, f"\n#version={version}\n{LEAST}"))
 
 
