@@ -10,6 +10,7 @@ from __future__ import annotations
 import lzma
 import os
 import shutil
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +56,7 @@ DEBIAN_PACKAGES = (
     "python3-requests",
     "python3-selinux",
     "python3-six",
+    "rsync",
     "squashfs-tools",
     "udev",
 )
@@ -225,7 +227,7 @@ def install_packages(root: Path, apt: Path, mirrors: Mirrors, progress: Progress
     run(["apt-get", *options, "-qy", "install", *DEBIAN_PACKAGES], env=environment, timeout=900)
     progress.detail("installing " + ", ".join(PYPI_PACKAGES))
     target = root / SITE_PACKAGES
-    argv = ["python3", "-m", "pip", "install", "-q", "--no-deps", "--no-compile", "--root-user-action=ignore"]
+    argv = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-compile", "--root-user-action=ignore"]
     run([*argv, "--target", target, *PYPI_PACKAGES], env=pip_environment(), timeout=300)
 
 

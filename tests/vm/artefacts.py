@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
+import os
 import subprocess
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
-from org_ovirt_node.image.cache import Cache
+from org_ovirt_node.image import runtime
+from org_ovirt_node.image.build import BuildRequest, build
+from org_ovirt_node.image.cache import Cache, key_of
 from org_ovirt_node.image.debian import stage_key, stage_root
 from org_ovirt_node.image.installer import Installer, build_installer
 from org_ovirt_node.image.mirror import host_mirrors
@@ -39,6 +44,40 @@ def installer() -> Installer:
     built = build_installer(tree, stage_key(profile, host_mirrors()), cache(), TextProgress())
     accel.probe(built.kernel, built.initramfs)
     return built
+
+
+@dataclass(frozen=True)
+class NodeImage:
+    """A node image to install: its file, its NVR, its size in bytes and SHA-256."""
+
+    path: Path
+    nvr: str
+    size: int
+    sha256: str
+
+
+def node_image(release: str = "1", form: str = "tree") -> NodeImage:
+    """The demo node as it is built from today's code, packed for speed rather than size.
+
+    ``OVIRT_NODE_TEST_IMAGE`` names a folder of images built before, for trying out tests without a build each time.
+    """
+    profile = load(PROFILE)
+    request = BuildRequest(profile, "1.0", release, Path(), form=form, level=1, cache=cache().folder)
+    name = f"{request.nvr}.squashfs"
+    given = os.environ.get("OVIRT_NODE_TEST_IMAGE", "")
+    if given and (Path(given) / name).exists():
+        path = Path(given) / name
+        return NodeImage(path, request.nvr, path.stat().st_size, sha256(path))
+    sources = [*runtime.sources(), PROFILE]
+    parts = [f"{file.relative_to(PROJECT)}\0{sha256(file)}" for file in sources]
+    key = key_of(stage_key(profile, host_mirrors()), request.nvr, form, parts)
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        build(dataclasses.replace(request, output=folder), TextProgress())
+
+    path = cache().get(f"test-image-{release}-{form}", key, make) / name
+    return NodeImage(path, request.nvr, path.stat().st_size, sha256(path))
 
 
 def squash(output: Path, sources: Iterable[Path]) -> Path:
@@ -75,6 +114,11 @@ def blank_disk(file: Path, size: int) -> Path:
     with file.open("wb") as handle:
         handle.truncate(size)
     return file
+
+
+def allocated(file: Path) -> int:
+    """Bytes of a sparse file that something was written to."""
+    return file.stat().st_blocks * 512
 
 
 def sha256(file: Path, length: int = -1) -> str:

@@ -1,0 +1,254 @@
+"""Steps that scenarios share: a kickstart, an installation, a booted node, and what must hold of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from tests.vm import artefacts
+from tests.vm.artefacts import NodeImage
+from tests.vm.console import Result, Shell
+from tests.vm.errors import ScenarioFailed, check, check_equal
+from tests.vm.installer import InstallerMachine
+from tests.vm.qemu import Disk, Machine, Spec
+from tests.vm.scenario import Context
+
+GIB = 1 << 30
+PASSWORD = "correct-horse"
+HOSTNAME = "node1.example.org"
+VG = "onn"
+#: Seconds for an installation of the demo image; about 60 under emulation on an idle host.
+INSTALL = 600.0
+#: Seconds from power-on to the login prompt; about 30 under emulation on an idle host.
+BOOT = 300.0
+#: Seconds for what a node does after its login prompt until it counts as started.
+SETTLE = 240.0
+#: Seconds for a command that reads a whole image under emulation.
+READ_IMAGE = 300.0
+PAYLOAD_MOUNT = "/mnt/payload"
+PAYLOAD_FILE = "image.squashfs"
+KICKSTART = "/root/test.ks"
+#: Steps whose time is the disks' and the transfer's (the requirement's own list).
+DEVICE_STEPS = ("disks", "partition", "transfer", "verify")
+
+
+def kickstart(
+    source: str,
+    *,
+    check_line: str = "--nosignature",
+    disks: str = "clearpart --all --initlabel\nzerombr\nautopart --type=thinp\n",
+    more: str = "",
+    node_options: str = "",
+    node_lines: str = "",
+) -> str:
+    """A kickstart for an unattended installation from ``source``; ``check_line`` says how the image is checked."""
+    return (
+        f"lang en_US.UTF-8\nkeyboard us\ntimezone --utc Etc/UTC\nrootpw --plaintext {PASSWORD}\n"
+        f"network --bootproto=dhcp --hostname={HOSTNAME}\n"
+        f'bootloader --append="console=ttyS0 panic=30" --timeout=1\n{disks}{more}'
+        f"%addon org_ovirt_node --image={source} {check_line} {node_options}\n{node_lines}%end\n"
+    )
+
+
+@dataclass
+class Installed:
+    """What an installation said: exit status, JSON events, the last event, standard error."""
+
+    status: int
+    events: list[dict[str, Any]]
+    stderr: str
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def done(self) -> dict[str, Any]:
+        """The closing event.  Raises ScenarioFailed when there is none."""
+        if self.status != 0 or not self.events or self.events[-1].get("event") != "done":
+            raise ScenarioFailed(f"the installation ended with {self.status}:\n{self.stderr}")
+        return self.events[-1]
+
+    @property
+    def steps(self) -> list[str]:
+        """Names of the steps that began."""
+        return [event["name"] for event in self.events if event["event"] == "step"]
+
+
+def parse_events(text: str) -> list[dict[str, Any]]:
+    """The JSON lines that ``--json-progress`` prints; anything else on standard output is a failure."""
+    try:
+        events = [json.loads(line) for line in text.splitlines()]
+    except ValueError as exc:
+        raise ScenarioFailed(f"--json-progress printed something that is not JSON ({exc}):\n{text}") from exc
+    return events
+
+
+def provide_payload(installer: InstallerMachine, image: Path, folder: Path) -> str:
+    """Give the installer a disk with ``image`` on it, mounted; returns the image's URL."""
+    medium = artefacts.files_disk(folder, "payload", {PAYLOAD_FILE: image})
+    link = installer.attach(Disk(medium, "payload", readonly=True))
+    installer.shell.run(f"mkdir -p {PAYLOAD_MOUNT} && mount -o ro {link} {PAYLOAD_MOUNT}")
+    return f"file:{PAYLOAD_MOUNT}/{PAYLOAD_FILE}"
+
+
+def run_install(
+    installer: InstallerMachine, text: str, *, options: str = "", timeout: float = INSTALL, url: str = ""
+) -> Installed:
+    """Run ``ovirt-node-install`` with the kickstart ``text`` (or at ``url``) to its end, however it ends."""
+    shell = installer.shell
+    if not url:
+        shell.put(KICKSTART, text.encode())
+    done = shell.run(
+        f"ovirt-node-install --kickstart {url or KICKSTART} --json-progress --no-reboot {options} "
+        ">/tmp/install.out 2>/tmp/install.err",
+        timeout,
+        check=False,
+    )
+    stderr = shell.run("cat /tmp/install.err").text
+    check("Traceback" not in stderr and done.status != 70, f"the installation ended with a traceback:\n{stderr}")
+    return Installed(done.status, parse_events(shell.run("cat /tmp/install.out").output.strip()), stderr)
+
+
+def install_node(
+    installer: InstallerMachine, context: Context, text: str, *, options: str = "", timeout: float = INSTALL
+) -> Installed:
+    """Install, require success and that nothing is left mounted or active; notes the times as figures."""
+    result = run_install(installer, text, options=options, timeout=timeout)
+    seconds: dict[str, float] = result.done["seconds"]
+    context.figures["install_seconds"] = round(sum(seconds.values()), 1)
+    own = sum(value for name, value in seconds.items() if name not in DEVICE_STEPS)
+    context.figures["own_seconds"] = round(own, 1)
+    context.say(f"installed {result.done['layer']}: {seconds}")
+    check_released(installer)
+    return result
+
+
+def check_released(installer: InstallerMachine) -> None:
+    """Nothing of an installation is mounted or active any more."""
+    shell = installer.shell
+    mounts = shell.text("findmnt -rno TARGET | grep -E '^/mnt/(sysroot|ovirt-node)' || true")
+    check_equal(mounts, "", "what is still mounted")
+    check_equal(shell.text("dmsetup ls | grep -v 'No devices found' || true"), "", "what is still active")
+    check_equal(shell.text("losetup -nO NAME"), "", "loop devices that are still attached")
+
+
+class Node:
+    """A booted node with a root shell in it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.shell: Shell = Shell(machine.shell)
+
+    def await_login(self, timeout: float = BOOT) -> None:
+        """Wait for the prompt on the serial console, and log in on the second one, which only we write to."""
+        self.machine.serial.wait_for(r"login: ", timeout)
+        self.login(self.machine.shell, "root", PASSWORD)
+
+    def login(self, channel: Any, user: str, password: str) -> None:
+        """Log in as a person would, then make the shell one that is easy to drive."""
+        channel.wait_for(r"login: ", BOOT)
+        channel.send(f"{user}\n")
+        channel.wait_for(r"Password: ", BOOT)
+        channel.send(f"{password}\n")
+        # The prompt of a shell, and not a refusal.
+        answer = channel.wait_for(r"(Login incorrect)|[#$] \Z", BOOT)
+        if answer.group(1):
+            raise ScenarioFailed(f"the login as {user} is refused")
+        channel.send("stty raw -echo; echo shell-''ready; exec /bin/bash --noprofile --norc /dev/stdin\n")
+        channel.wait_for(r"shell-ready", BOOT)
+        self.shell = Shell(channel)
+
+    def check_running(self) -> None:
+        """systemd has started everything, and nothing failed."""
+        state = self.shell.run("systemctl is-system-running --wait", SETTLE, check=False).text
+        if state != "running":
+            failed = self.shell.run("systemctl --failed --no-legend --plain; systemctl list-jobs", check=False).text
+            raise ScenarioFailed(f"systemctl is-system-running: expected 'running', found {state!r}: {failed}")
+
+    def reboot(self) -> None:
+        """Reboot as an administrator does, and log in again."""
+        self.machine.shell.send("systemctl reboot\n")
+        self.await_login()
+
+    def power_off(self, timeout: float = SETTLE) -> None:
+        self.machine.shell.send("systemctl poweroff\n")
+        self.machine.wait_off(timeout)
+
+
+def target_disk(context: Context, name: str = "target", size: int = 20 * GIB) -> Disk:
+    """A blank disk to install to."""
+    return Disk(artefacts.blank_disk(context.folder / f"{name}.raw", size), name)
+
+
+@contextmanager
+def booted_node(
+    context: Context, *disks: Disk, name: str = "node", memory: int = 1024, login: bool = True, **spec: Any
+) -> Iterator[Node]:
+    """A machine that boots from ``disks`` by its own firmware and boot loader, logged in."""
+    described = Spec(name, memory=memory, disks=disks, reboots=True, **spec)
+    with Machine(described, context.folder / name) as machine:
+        node = Node(machine)
+        if login:
+            node.await_login()
+            context.figures.setdefault("boot_seconds", round(machine.seconds, 1))
+        yield node
+
+
+def check_root(node: Node, image: NodeImage) -> None:
+    """Root is a writable overlay whose lower side is the image LV, and that LV is the payload, bit for bit."""
+    shell = node.shell
+    volume = f"/dev/{VG}/{image.nvr}"
+    root = shell.json("findmnt -J -o FSTYPE,OPTIONS /")["filesystems"][0]
+    check_equal(root["fstype"], "overlay", "the type of /")
+    options = dict(option.partition("=")[::2] for option in root["options"].split(","))
+    check("rw" in options, f"/ is not writable: {root['options']}")
+    lower = shell.json("findmnt -J -o TARGET,SOURCE,FSTYPE,OPTIONS /run/ovirt-node/image")["filesystems"][0]
+    check_equal(lower["fstype"], "squashfs", "the type of /run/ovirt-node/image")
+    check_equal(
+        shell.text(f"realpath {lower['source']}"), shell.text(f"realpath {volume}"), "the device of the lower side"
+    )
+    # The overlay was mounted before the switch of roots, so its path is the initramfs's: compare what it shows.
+    check(options.get("lowerdir", "").endswith("ovirt-node/image"), f"/ has another lower side: {root['options']}")
+    layer = shell.json("findmnt -J -o SOURCE,OPTIONS /run/ovirt-node/layer")["filesystems"][0]
+    check_equal(
+        shell.text(f"realpath {layer['source']}"), shell.text(f"realpath /dev/{VG}/{image.nvr}+1"), "the layer's device"
+    )
+    attributes = shell.text(f"lvs --noheadings -o lv_permissions,segtype {VG}/{image.nvr}").split()
+    check_equal(attributes, ["read-only", "linear"], "permissions and kind of the image LV")
+    check_equal(
+        shell.text(f"head -c {image.size} {volume} | sha256sum", READ_IMAGE).split()[0],
+        image.sha256,
+        "SHA-256 of the image LV",
+    )
+
+
+def check_fstab(node: Node) -> None:
+    """fstab has no line for / (an overlay refuses the remount), and lines for the separate volumes."""
+    lines = [line.split() for line in node.shell.text("cat /etc/fstab").splitlines() if line and line[0] != "#"]
+    points = {fields[1] for fields in lines}
+    check("/" not in points, "fstab has a line for /")
+    for wanted in ("/boot", "/var"):
+        check(wanted in points, f"fstab has no line for {wanted}: {sorted(points)}")
+
+
+def check_packages(node: Node) -> None:
+    """The package database describes what runs: dpkg finds nothing changed."""
+    done: Result = node.shell.run("dpkg -V", READ_IMAGE * 2, check=False)
+    check(done.ok and not done.text, f"dpkg -V is not clean (status {done.status}):\n{done.text[:2000]}")
+
+
+def lvs(shell: Shell, vg: str = VG) -> Mapping[str, Mapping[str, str]]:
+    """The volumes of a VG by name: kind, size in bytes, tags."""
+    report = shell.json(f"lvs --reportformat json --units b --nosuffix -o lv_name,segtype,lv_size,lv_tags {vg}")
+    return {volume["lv_name"]: volume for volume in report["report"][0]["lv"]}
+
+
+def expect_refusal(result: Installed, *words: str, status: Optional[int] = None) -> None:
+    """The installation was refused in a sentence that has all of ``words`` (any case)."""
+    check(result.status != 0, "the installation was not refused")
+    if status is not None:
+        check_equal(result.status, status, "the exit status")
+    for word in words:
+        check(word.lower() in result.stderr.lower(), f"the refusal does not say {word!r}: {result.stderr}")
