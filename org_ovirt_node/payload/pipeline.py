@@ -68,6 +68,7 @@ class Pipeline:
         self.target = target
         self.done = 0
         self._digest = hashlib.sha256() if hashed else None
+        self._go = threading.Event()
         self._stop = threading.Event()
         self._outcome: queue.SimpleQueue[Optional[BaseException]] = queue.SimpleQueue()
         stages: list[_Stage] = [self._read]
@@ -101,6 +102,7 @@ class Pipeline:
         try:
             for thread in self._threads:
                 thread.start()
+            self._go.set()
             while not whole:
                 progress.transferred(self.done, self.size)
                 try:
@@ -117,6 +119,7 @@ class Pipeline:
     def _end(self, abort: bool) -> None:
         """Have every thread end, and wait for it: the buffers and descriptors are theirs until then."""
         self._stop.set()
+        self._go.set()
         if abort:
             self.stream.abort()
         for each in self._queues:
@@ -130,7 +133,14 @@ class Pipeline:
                     continue
 
     def _guarded(self, stage: _Stage, take: _Queue, give: _Queue, last: bool) -> None:
-        """Run one stage; what it raises, or the end of the last one, goes to the calling thread."""
+        """Run one stage; what it raises, or the end of the last one, goes to the calling thread.
+
+        None begins before all have started: a signal in the middle of that could leave one that is not yet known as
+        alive, and which must then find nothing to do.
+        """
+        self._go.wait()
+        if self._stop.is_set():
+            return
         try:
             stage(take, give)
         except BaseException as exc:

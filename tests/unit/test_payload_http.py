@@ -81,6 +81,10 @@ def test_arrives_whole(how: Behaviour, patience: Patience, ranges: Optional[list
         assert fetch(f"{server.url}/node-1.0.squashfs", tmp_path / "out", patience) == CONTENT
     if ranges is not None:
         assert [asked for _, asked in server.requests[1:]] == ranges
+        for headers in server.headers:
+            if headers.get("Range", "bytes=0-").startswith("bytes=0-"):
+                continue
+            assert headers["If-Range"] == (how.etag or how.modified)
 
 
 BAD = [

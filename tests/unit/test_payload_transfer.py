@@ -25,7 +25,7 @@ from org_ovirt_node.mounts import loop_device, mounted
 from org_ovirt_node.payload import ioctl
 from org_ovirt_node.payload.direct import BUFFER_SIZE
 from org_ovirt_node.payload.local import FileSource
-from org_ovirt_node.payload.source import Source, Stream
+from org_ovirt_node.payload.source import Source, StartOver, Stream
 from org_ovirt_node.payload.transfer import read_back, transfer
 from org_ovirt_node.progress import Silent
 
@@ -129,6 +129,15 @@ def test_what_lands_on_a_used_device_is_what_was_sent(device: Path, runs: list[t
     read_back(device, len(data), digest, Silent())
 
 
+def test_the_tail_is_padded_with_zeros_also_in_a_buffer_that_was_used(device: Path) -> None:
+    data = (NOISE * 3)[: 9 * MIB + 100]
+    device.write_bytes(DIRTY * 13 * MIB)
+    send(data, device, fresh=True)  # without a discard, so that only the padding itself makes zeros
+    on_disk = device.read_bytes()
+    assert on_disk[: len(data)] == data
+    assert on_disk[len(data) : 9 * MIB + 512] == bytes(412)
+
+
 def test_zeros_are_skipped_on_a_fresh_device_only(device: Path) -> None:
     data = NOISE[:MIB] + bytes(2 * MIB) + NOISE[:100]
     device.write_bytes(DIRTY * 13 * MIB)
@@ -139,6 +148,53 @@ def test_zeros_are_skipped_on_a_fresh_device_only(device: Path) -> None:
         read_back(device, len(data), done.sha256, Silent())
     assert transfer(Memory(data), device, size=len(data), fresh=False, progress=Silent()).zeros == 0
     read_back(device, len(data), done.sha256, Silent())
+
+
+def test_zeros_are_written_where_a_device_cannot_discard(device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ioctl, "discard", lambda *_: False)
+    data = NOISE[:MIB] + bytes(2 * MIB) + NOISE[:MIB] + bytes(100)
+    device.write_bytes(DIRTY * 13 * MIB)
+    digest = send(data, device, fresh=False)
+    read_back(device, len(data), digest, Silent())
+
+
+class SecondTime(Memory):
+    """A source that has other bytes at first and then has to start over."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.first = True
+
+    def stream(self, offset: int = 0) -> Stream:
+        if not self.first:
+            return super().stream(offset)
+        self.first = False
+        return Restarting(NOISE)
+
+
+class Restarting(MemoryStream):
+    def readinto(self, view: memoryview) -> int:
+        if not self.data:
+            raise StartOver("again")
+        return super().readinto(view)
+
+
+def test_what_a_first_try_left_is_gone_after_the_second(device: Path) -> None:
+    """Also on a fresh device: it is not fresh any more, so that zeros count."""
+    device.write_bytes(bytes(13 * MIB))
+    data = NOISE[:MIB] + bytes(4 * MIB) + NOISE[:5]
+    progress = Recorder()
+    done = transfer(SecondTime(data), device, size=len(data), fresh=True, progress=progress)
+    read_back(device, len(data), done.sha256, Silent())
+    assert device.read_bytes()[: len(data)] == data
+    assert progress.details == ["again"]
+
+
+def test_a_source_that_always_starts_over_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Memory(NOISE)
+    monkeypatch.setattr(source, "stream", lambda: Restarting(b""))
+    with pytest.raises(PayloadError, match="cannot be read in one go after 16 starts"):
+        transfer(source, tmp_path / "out", size=len(NOISE), fresh=True, progress=Silent())
 
 
 def test_a_device_that_is_used_is_discarded_first(device: Path) -> None:
@@ -246,12 +302,33 @@ def test_a_wrong_digest_leaves_nothing_that_mounts(device: Path) -> None:
     assert_not_an_image(device)
 
 
+def test_a_buffered_read_back_does_not_read_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where direct reading is refused, what the page cache holds of the device is dropped first."""
+    whole_open = os.open
+
+    def no_direct_open(path: Path, flags: int, *args: int, **kwargs: int) -> int:
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "refused")
+        return whole_open(path, flags, *args, **kwargs)
+
+    disk = tmp_path / "disk"
+    disk.write_bytes(NOISE)
+    with loop_device(disk) as name:
+        keep = os.open(name, os.O_RDONLY)  # an open device keeps its cache
+        assert Path(name).read_bytes() == NOISE
+        disk.write_bytes(NOISE[::-1])
+        monkeypatch.setattr(os, "open", no_direct_open)
+        read_back(Path(name), len(NOISE), hashlib.sha256(NOISE[::-1]).hexdigest(), Silent())
+        os.close(keep)
+
+
 def test_the_right_digest_in_capitals(tmp_path: Path) -> None:
     send(NOISE, tmp_path / "out", expected=hashlib.sha256(NOISE).hexdigest().upper())
     assert (tmp_path / "out").read_bytes() == NOISE
 
 
 def test_a_digest_is_checked_also_when_none_is_asked_for(tmp_path: Path) -> None:
+    send(NOISE, tmp_path / "out", expected=hashlib.sha256(NOISE).hexdigest(), hash=False)
     with pytest.raises(PayloadError, match="has the SHA-256 digest"):
         send(NOISE, tmp_path / "out", expected="0" * 64, hash=False)
 
@@ -313,7 +390,7 @@ def test_an_io_error_while_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_direct_writing_may_be_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When the file is opened, or at the first transfer: then it goes through the page cache."""
-    whole_open, whole_write, refused = os.open, os.pwrite, []
+    whole_open, whole_write, whole_read, refused = os.open, os.pwrite, os.preadv, []
 
     def no_direct_open(path: Path, flags: int, *args: int, **kwargs: int) -> int:
         if flags & os.O_DIRECT:
@@ -327,13 +404,19 @@ def test_direct_writing_may_be_refused(tmp_path: Path, monkeypatch: pytest.Monke
             raise OSError(errno.EINVAL, "refused")
         return whole_write(fd, data, offset)
 
-    for name, fake in (("open", no_direct_open), ("pwrite", no_direct_write)):
+    def no_direct_read(fd: int, buffers: list[memoryview], offset: int) -> int:
+        if fcntl_flags(fd) & os.O_DIRECT:
+            refused.append("read")
+            raise OSError(errno.EINVAL, "refused")
+        return whole_read(fd, buffers, offset)
+
+    for name, fake in (("open", no_direct_open), ("pwrite", no_direct_write), ("preadv", no_direct_read)):
         with monkeypatch.context() as patch:
             patch.setattr(os, name, fake)
             digest = send(NOISE + b"tail", tmp_path / name)
             read_back(tmp_path / name, len(NOISE) + 4, digest, Silent())
         assert (tmp_path / name).read_bytes() == NOISE + b"tail"
-    assert set(refused) == {"open", "write"}
+    assert set(refused) == {"open", "write", "read"}
 
 
 def fcntl_flags(fd: int) -> int:
@@ -390,6 +473,10 @@ def test_a_signal_stops_it(device: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 class Recorder(Silent):
     def __init__(self) -> None:
         self.seen: list[tuple[int, Optional[int]]] = []
+        self.details: list[str] = []
+
+    def detail(self, text: str) -> None:
+        self.details.append(text)
 
     def transferred(self, done: int, total: Optional[int]) -> None:
         self.seen.append((done, total))
