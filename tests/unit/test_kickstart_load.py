@@ -259,6 +259,19 @@ def test_errors_in_and_after_an_include_have_their_own_file_and_line(
         load(write(tmp_path, f"%include part.ks\n{rest}"))
 
 
+def test_the_section_includes_nothing(tmp_path: Path) -> None:
+    write(tmp_path, "\nvolume /data --size=1GiB\n", "part.ks")
+    with pytest.raises(KickstartProblem, match=r"part\.ks:2: %include within %addon"):
+        load(write(tmp_path, f"autopart\n{ADDON.replace('%end', '%include part.ks' + chr(10) + '%end')}"))
+
+
+def test_a_script_may_include_a_file(tmp_path: Path) -> None:
+    write(tmp_path, "echo 2\n\n# 3\n", "part.sh")
+    request = load(write(tmp_path, f"{LEAST}%post\necho 1\n%include part.sh\necho 4\n%end\nlang de_AT.UTF-8\n"))
+    assert [line for line in request.scripts[0].body.splitlines() if line] == ["echo 1", "echo 2", "# 3", "echo 4"]
+    assert request.system.lang == "de_AT.UTF-8"
+
+
 def test_pre_scripts_run_first_and_make_what_is_included(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "pre.log"
     made = tmp_path / "made.ks"

@@ -211,9 +211,7 @@ NAME = st.from_regex(r"[a-z][a-z0-9_.+-]{0,20}", fullmatch=True).filter(lambda n
 PATH = st.from_regex(r"(/[A-Za-z0-9_.+'\"$ ~-]*[a-z]){1,3}", fullmatch=True)
 MOUNT = st.from_regex(r"/(data|srv|var/lib)(/[a-z0-9_.+@-]+[a-z]){1,2}", fullmatch=True)
 URL = st.one_of(
-    st.builds(
-        "http://{}{}".format, st.just("host:8080"), st.from_regex(r"(/[a-z0-9'$&;]*[a-z]){1,3}", fullmatch=True)
-    ),
+    st.builds("http://{}{}".format, st.just("host:8080"), st.from_regex(r"(/[a-z0-9'$&;]*[a-z]){1,3}", fullmatch=True)),
     st.builds("hd:LABEL={}:{}".format, NAME, st.from_regex(r"(/[a-z'\"$#\\]*[a-z]){1,3}", fullmatch=True)),
 )
 SECTIONS = st.builds(

@@ -122,7 +122,8 @@ REFUSED = [
     ("logvol none", "logvol none --chunksize=100", 6, "--chunksize=100"),
     ("logvol none", "logvol none --metadatasize=1", 6, "--metadatasize"),
     ("logvol none", "logvol none --metadatasize=4", 6, "4 MiB is too small for a pool of"),
-    ("--size=20000 --grow", "--size=64000", 5, "stay free"),
+    ("--size=20000 --grow", "--size=64000", 5, "0 B stay free"),
+    ("--size=20000 --grow", "--size=61200", 5, "2 more images"),
     ("--size=20000 --grow", "--size=9000", 7, "16.6 GiB together, with 3 layers"),
     ("logvol / --", "logvol /data --", 5, "no thin volume for /"),
     (
@@ -196,7 +197,7 @@ def again(layout: Layout, disks: list[Disk]) -> Layout:
     return plan(disks, request.storage, request.node, IMAGE, layout.firmware, drive)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.integers(9 * GIB, 300 * GIB), min_size=1, max_size=3),
     st.sampled_from([BIOS, EFI, BOTH]),
