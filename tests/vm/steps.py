@@ -196,7 +196,7 @@ def booted_node(
         yield node
 
 
-def check_root(node: Node, image: NodeImage) -> None:
+def check_root(node: Node, image: NodeImage, *, liveos: bool = False) -> None:
     """Root is a writable overlay whose lower side is the image LV, and that LV is the payload, bit for bit."""
     shell = node.shell
     volume = f"/dev/{VG}/{image.nvr}"
@@ -204,13 +204,17 @@ def check_root(node: Node, image: NodeImage) -> None:
     check_equal(root["fstype"], "overlay", "the type of /")
     options = dict(option.partition("=")[::2] for option in root["options"].split(","))
     check("rw" in options, f"/ is not writable: {root['options']}")
-    lower = shell.json("findmnt -J -o TARGET,SOURCE,FSTYPE,OPTIONS /run/ovirt-node/image")["filesystems"][0]
-    check_equal(lower["fstype"], "squashfs", "the type of /run/ovirt-node/image")
+    # The option is a path of the initramfs below /run, which the running system has kept.
+    lower = shell.text(f"realpath -e {options.get('lowerdir', '')}")
+    source = shell.json(f"findmnt -J -T {lower} -o SOURCE,FSTYPE")["filesystems"][0]
+    if liveos:
+        inner = shell.text(f"losetup -nO BACK-FILE {source['source']}")
+        check(inner.endswith("LiveOS/rootfs.img"), f"the lower side is {inner}, not the inner image")
+        source = shell.json("findmnt -J -T /run/ovirt-node/image -o SOURCE,FSTYPE")["filesystems"][0]
+    check_equal(source["fstype"], "squashfs", "the type of the lower side")
     check_equal(
-        shell.text(f"realpath {lower['source']}"), shell.text(f"realpath {volume}"), "the device of the lower side"
+        shell.text(f"realpath -e {source['source']}"), shell.text(f"realpath -e {volume}"), "the lower side's device"
     )
-    # The overlay was mounted before the switch of roots, so its path is the initramfs's: compare what it shows.
-    check(options.get("lowerdir", "").endswith("ovirt-node/image"), f"/ has another lower side: {root['options']}")
     layer = shell.json("findmnt -J -o SOURCE,OPTIONS /run/ovirt-node/layer")["filesystems"][0]
     check_equal(
         shell.text(f"realpath {layer['source']}"), shell.text(f"realpath /dev/{VG}/{image.nvr}+1"), "the layer's device"
