@@ -141,14 +141,12 @@ class _Creation:
             "parents": [self._disk(request.disk)],
             "fmt_type": FORMATS.get(request.role, request.fstype),
         }
-        if request.role is Role.PV:
-            arguments["grow"] = True
-            if request.encryption is not None:
-                arguments["fmt_type"] = "luks"
-                arguments["fmt_args"] = {
-                    "passphrase": request.encryption.passphrase,
-                    "luks_version": request.encryption.version,
-                }
+        if request.encryption is not None:
+            arguments["fmt_type"] = "luks"
+            arguments["fmt_args"] = {
+                "passphrase": request.encryption.passphrase,
+                "luks_version": request.encryption.version,
+            }
         if request.mountpoint:
             arguments["mountpoint"] = request.mountpoint
         if request.label:
