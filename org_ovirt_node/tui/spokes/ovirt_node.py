@@ -95,9 +95,11 @@ class OvirtNodeSpoke(NormalTUISpoke):  # type: ignore[misc]
     def _summary(self) -> None:
         plan = self._client.plan()
         lines = [_("Image: {}").format(plan.image) if plan.image else _("The image has not been checked yet.")]
+        if not plan.partitioned:
+            lines.append(_("The disks are not chosen yet."))
         lines += plan.disks[: MOST_VOLUMES + 1]
         lines += [_("Note: {}").format(text) for text in plan.warnings]
-        if plan.problem:
+        if plan.partitioned and plan.problem:
             lines.append(_("Problem: {}").format(plan.problem))
         if self._message:
             lines.append(self._message)

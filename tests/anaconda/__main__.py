@@ -1,0 +1,76 @@
+"""Runs the add-on's tests where Anaconda is.
+
+    python -m tests.anaconda unit --root TREE      the tests here, in the root tree TREE (natively)
+    python -m tests.anaconda native --root TREE    whole runs of ``anaconda --dirinstall`` in it (natively)
+
+TREE is a root tree in which Anaconda is installed: the unpacked install root of a boot.iso, or one made by hand.  With
+ANACONDA_SRC=/path/to/anaconda its pyanaconda is used instead of the tree's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from tests.anaconda import chroot, native
+
+#: All unit tests take well under a minute where nothing else runs.
+UNIT_SECONDS = 600.0
+
+
+def unit(tree: Path, more: list[Path], pattern: str) -> int:
+    """The tests of this folder whose files match ``pattern``, in the root tree with the trees ``more`` above it."""
+    paths = ["/usr/share/anaconda/addons", "/project"]
+    source = os.environ.get("ANACONDA_SRC", "")
+    layers = list(more)
+    if source:
+        paths.insert(0, "/anaconda")
+        layers.append(_source_layer(Path(source)))
+    environment = [f"PYTHONPATH={':'.join(paths)}"]
+    with chroot.root_with_addon(tree, *layers) as root:
+        command = [
+            "sh",
+            "-c",
+            f"cd /project && exec python3 -m unittest discover -v -s tests/anaconda -t . -p '{pattern}'",
+        ]
+        return root.run(command, environment=environment, timeout=UNIT_SECONDS)
+
+
+def _source_layer(source: Path) -> Path:
+    """A layer with Anaconda's checkout in /anaconda."""
+    import shutil
+    import tempfile
+
+    layer = Path(tempfile.mkdtemp(prefix="anaconda-src-"))
+    shutil.copytree(source / "pyanaconda", layer / "anaconda/pyanaconda")
+    return layer
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.anaconda", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("kind", choices=("unit", "native"))
+    parser.add_argument("names", nargs="*", help="unit: one pattern of file names; native: only these runs")
+    parser.add_argument("--layer", type=Path, action="append", default=[], help="unit: a tree to lay over TREE")
+    parser.add_argument("--root", type=Path, default=os.environ.get("ANACONDA_ROOT"), help="the root tree")
+    given = parser.parse_args()
+    if not given.root or not (given.root / "usr").is_dir():
+        print("SKIPPED: no root tree with Anaconda: give --root or ANACONDA_ROOT", flush=True)
+        return 0
+    begun = time.monotonic()
+    if given.kind == "unit":
+        status = unit(given.root, given.layer, (given.names or ["test_*.py"])[0])
+    else:
+        status = native.run_all(given.root, given.names)
+    result = {"scenario": f"anaconda-{given.kind}", "result": "fail" if status else "pass"}
+    print(json.dumps({**result, "seconds": round(time.monotonic() - begun, 1)}), flush=True)
+    return 1 if status else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""Whole runs of ``anaconda --dirinstall``, natively: everything that happens before a disk is needed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from tests.anaconda import chroot
+
+#: A run takes 15 s alone, and several times that beside others.
+SECONDS = 240.0
+#: In command line mode Anaconda waits three minutes after an error; the words before are enough.
+ENDED = re.compile(r"The installer will now terminate|Complete!|Press 'q' to quit|Kernel panic")
+
+BASE = """\
+lang en_US.UTF-8
+keyboard us
+timezone UTC --utc
+timesource --ntp-disable
+network --hostname=node.example.org
+rootpw --plaintext secret
+selinux --disabled
+firewall --disabled
+liveimg --url=file:///usr/share/ovirt-node/skeleton.tar
+shutdown
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A kickstart, and what must and must not be said; ``addon`` is False where our files are left out."""
+
+    name: str
+    kickstart: str
+    says: tuple[str, ...]
+    says_not: tuple[str, ...] = ("Complete!", "Traceback")
+    addon: bool = True
+
+
+RUNS = (
+    Run(
+        "anaconda-bad-section",
+        BASE + "%addon org_ovirt_node --image=http://a/b --nosignature --imgae-slots=3\n%end\n",
+        ("%addon org_ovirt_node", "--imgae-slots"),
+    ),
+    Run(
+        "anaconda-bad-volume",
+        BASE + "%addon org_ovirt_node --image=http://a/b --nosignature\nvolume /data --size=20\n%end\n",
+        ("%addon org_ovirt_node", "/data", "--size", "'20'"),
+    ),
+    Run(
+        "anaconda-bad-image",
+        BASE + "%addon org_ovirt_node --image=file:/etc/os-release --nosignature\n%end\n",
+        ("%addon org_ovirt_node: --image", "is not a squashfs image"),
+    ),
+    Run(
+        "anaconda-missing-image",
+        BASE + "%addon org_ovirt_node --image=file:/nowhere/node.squashfs --nosignature\n%end\n",
+        ("%addon org_ovirt_node: --image", "/nowhere/node.squashfs", "No such file"),
+    ),
+    Run("anaconda-no-section", BASE, ("oVirt Node", "No image chosen")),
+)
+
+
+def run_all(tree: Path, names: Sequence[str]) -> int:
+    """All runs, or those of ``names``; returns how many failed."""
+    failed = 0
+    for run in RUNS:
+        if names and run.name not in names:
+            continue
+        begun = time.monotonic()
+        problem = one(tree, run)
+        failed += bool(problem)
+        result = {"scenario": run.name, "result": "fail" if problem else "pass"}
+        print(json.dumps({**result, "seconds": round(time.monotonic() - begun, 1), "problem": problem}), flush=True)
+    return failed
+
+
+def one(tree: Path, run: Run) -> str:
+    """What was wrong, or nothing."""
+    layer = Path(tempfile.mkdtemp(prefix="kickstart-"))
+    (layer / "kickstart").mkdir()
+    (layer / "kickstart/ks.cfg").write_text(run.kickstart, encoding="utf-8")
+    with chroot.root_with_addon(tree, layer) as root:
+        if not run.addon:
+            root = chroot.Root(root.work, tuple(path for path in root.lower if path.name != "addon"))
+        argv, environment = root.argv(["anaconda", "--dirinstall", "--cmdline", "--kickstart=/kickstart/ks.cfg"])
+        said = _until_ended(argv, environment)
+    if said is None:
+        return f"nothing decisive within {SECONDS:g} s"
+    text = " ".join(said.split())
+    missing = [words for words in run.says if words not in text]
+    unwanted = [words for words in run.says_not if words in text]
+    if missing or unwanted:
+        print(said, file=sys.stderr, flush=True)
+        return f"missing {missing}, unwanted {unwanted}"
+    return ""
+
+
+def _until_ended(argv: Sequence[str], environment: dict[str, str]) -> Optional[str]:
+    """What was printed up to the words that decide it; None when they did not come in time."""
+    process = subprocess.Popen(
+        argv, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert process.stdout is not None
+    said = b""
+    end = time.monotonic() + SECONDS
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        try:
+            while time.monotonic() < end:
+                if not selector.select(1.0):
+                    continue
+                part = os.read(process.stdout.fileno(), 65536)
+                said += part
+                text = said.decode(errors="replace")
+                if not part or ENDED.search(text):
+                    return text
+        finally:
+            process.kill()
+            process.wait()
+            process.stdout.close()
+    print(said.decode(errors="replace"), file=sys.stderr, flush=True)
+    return None
