@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from tests.vm import runner
+from tests.vm import demo, runner
 from tests.vm.scenario import load_all
 
 
@@ -15,6 +15,7 @@ def main() -> int:
     commands.add_parser("list", help="what scenarios there are")
     one = commands.add_parser("run", help="one scenario; the last line is a JSON object")
     one.add_argument("name")
+    commands.add_parser("demo", help="install the demo node, boot it and look at it")
     commands.add_parser("prepare", help="build what the scenarios start from")
     for name, about in (("core", "the scenarios of make check"), ("all", "every scenario")):
         many = commands.add_parser(name, help=about + ", two machines at a time, with a table at the end")
@@ -29,6 +30,8 @@ def main() -> int:
         return 0
     if arguments.command == "prepare":
         return runner.prepare()
+    if arguments.command == "demo":
+        return demo.main()
     if arguments.command == "run":
         if arguments.name not in scenarios:
             print(f"There is no scenario {arguments.name}; 'python -m tests.vm list' shows them.", file=sys.stderr)

@@ -6,6 +6,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from re import Match
 from typing import Optional
@@ -41,6 +42,9 @@ class Channel:
         self.heard = b""
         #: Up to here a wait has consumed what was heard.
         self.position = 0
+        #: Called with every whole line as it comes, in the reader's thread.
+        self.listener: Optional[Callable[[str], None]] = None
+        self.line = b""
         self.closed = False
         self.changed = threading.Condition()
         self.socket = socket.socket(socket.AF_UNIX)
@@ -64,6 +68,10 @@ class Channel:
                 self.changed.notify_all()
             if not data:
                 return
+            if self.listener is not None:
+                *whole, self.line = (self.line + data).split(b"\n")
+                for line in whole:
+                    self.listener(plain(line))
 
     def send(self, text: str) -> None:
         """Send ``text`` as typed.  Raises :class:`MachineDied` when nobody listens any more."""

@@ -99,6 +99,19 @@ class Spec:
     extra: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class HostShare:
+    """Seconds that a machine ran on the host's processors, and that it waited for one of them."""
+
+    ran: float
+    waited: float
+
+    def since(self, before: HostShare) -> float:
+        """The share, 0 to 1, of the time that the machine wanted to run since ``before``, and could."""
+        ran, waited = self.ran - before.ran, self.waited - before.waited
+        return ran / (ran + waited) if ran + waited > 0 else 1.0
+
+
 def command_line(spec: Spec, sockets: Path, logs: Path) -> list[str]:
     """QEMU's arguments for ``spec``, with the folders for its sockets and for what its consoles say."""
     argv = [QEMU, "-name", spec.name, *accelerator(), "-machine", "pc,graphics=off", "-nodefaults"]
@@ -201,6 +214,15 @@ class Machine:
     def seconds(self) -> float:
         """Since power-on."""
         return time.monotonic() - self.started
+
+    def host_share(self) -> HostShare:
+        """What the host gave this machine so far; the difference of two tells how busy the host was in between."""
+        ran = waited = 0
+        for file in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
+            # Kernel: Documentation/scheduler/sched-stats.rst; both in nanoseconds.
+            fields = file.read_text().split()
+            ran, waited = ran + int(fields[0]), waited + int(fields[1])
+        return HostShare(ran / 1e9, waited / 1e9)
 
     def attach(self, disk: Disk) -> None:
         """Plug ``disk`` in while the machine runs."""
