@@ -25,10 +25,9 @@ from org_ovirt_node.kickstart.model import InstallRequest
 from org_ovirt_node.layout.model import Firmware, Layout, Role
 from org_ovirt_node.layout.plan import plan
 from org_ovirt_node.node import lvm
+from org_ovirt_node.payload.choose import Payload, open_payload
 from org_ovirt_node.payload.facts import ImageFacts
-from org_ovirt_node.payload.mirrors import open_first
-from org_ovirt_node.payload.source import Source
-from org_ovirt_node.payload.squashfs import inspect, inspect_mounted
+from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.payload.transfer import read_back, transfer
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.run import run
@@ -52,7 +51,7 @@ class Installation:
     """One installation; its methods are the steps, in the order of STEPS."""
 
     handle: Any
-    source: Source
+    payload: Payload
     facts: ImageFacts
     layout: Layout
     created: Created
@@ -74,11 +73,8 @@ class Installation:
 
     def image(self) -> None:
         """Find the image and look at it, before any disk is touched."""
-        node = self.request.node
-        self.source = self.stack.enter_context(
-            open_first(node.images, proxy=node.proxy, verify=not node.noverifyssl, cacert=node.cacert)
-        )
-        self.facts = inspect(self.source)
+        self.payload = self.stack.enter_context(open_payload(self.request.node))
+        self.facts = self.payload.facts
         self.progress.detail(
             f"{self.facts.nvr}: {human(self.facts.size)}, {self.facts.compression or 'squashfs'}, {self.facts.form}"
         )
@@ -119,11 +115,11 @@ class Installation:
     def transfer(self) -> None:
         """Write the image to its volume."""
         done = transfer(
-            self.source,
+            self.payload.source,
             self._image_device(),
             size=self.facts.size,
             fresh=False,
-            expected_sha256=self.request.node.sha256,
+            expected_sha256=self.payload.sha256,
             progress=self.progress,
         )
         self.sha256 = done.sha256
@@ -251,7 +247,9 @@ class Installation:
         """Write the boot entry, which makes the node bootable."""
         selinux = self.request.system.selinux
         options = cmdline.command_line(
-            cmdline.layer_arguments(self.layout.vg.name, self.facts.nvr, self.layer),
+            cmdline.layer_arguments(
+                self.layout.vg.name, self.facts.nvr, self.layer, self.facts.roothash, self.facts.hash_offset
+            ),
             self.facts.boot_args,
             SELINUX_ARGUMENTS.get(selinux, ""),
             self.request.bootloader.append,

@@ -206,3 +206,8 @@ def not_removable(mount: str) -> str:
 def without_password(text: str) -> str:
     """``text`` with the password of a URL replaced."""
     return re.sub(r"(//[^/@:\s]*):[^/@\s]*@", r"\1:********@", text)
+
+
+def is_manifest(image: str) -> bool:
+    """True when an ``--image`` names a manifest (docs/manifest.md) and not the image itself."""
+    return image.partition("?")[0].endswith(".json")

@@ -10,12 +10,6 @@ from org_ovirt_node.kickstart import checks
 from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.kickstart.units import format_size
 
-#: Options of the section that are not there yet.  Each is refused by name, with what to do instead.
-REFUSED = {
-    "--manifest": "Give --sha256=HEX with the digest of the image instead.",
-    "--key": "It belongs to --manifest; give --sha256=HEX with the digest of the image instead.",
-}
-
 #: More slots than this would be a slip of the hand: each takes the room of an image.
 MOST_SLOTS = 32
 #: GRUB counts the tries with one digit.
@@ -61,6 +55,8 @@ OPTIONS = (
         "--image", "images", "URL", "Where the image is; given again, a mirror that is tried next.", checks.url, True
     ),
     Option("--sha256", "sha256", "HEX", "Digest of the image; it is checked.", checks.sha256),
+    Option("--manifest", "manifest", "URL", "Manifest of the image, with its signature beside it.", checks.url),
+    Option("--key", "key", "FILE", "Key ring or certificate that the manifest is signed by.", checks.path),
     Option("--nosignature", "nosignature", "", "Take the image with no check of where it comes from."),
     Option("--vg", "vg", "NAME", "Name of the volume group.", checks.vg_name),
     Option("--pool", "pool", "NAME", "Name of the thin pool.", checks.lvm_name),

@@ -18,7 +18,7 @@ from pykickstart.version import F34
 from org_ovirt_node.errors import KickstartProblem
 from org_ovirt_node.kickstart import checks
 from org_ovirt_node.kickstart.model import NodeSection, VolumeRequest
-from org_ovirt_node.kickstart.options import BY_NAME, OPTIONS, REFUSED, Option
+from org_ovirt_node.kickstart.options import BY_NAME, OPTIONS, Option
 from org_ovirt_node.kickstart.units import ACCEPTED, format_size
 
 ADDON = "org_ovirt_node"
@@ -52,10 +52,6 @@ def _values(command: str, options: Sequence[Option], args: list[str], place: _Pl
     """The values of each option as written, in order.  ``command`` is empty for the header."""
     known = ", ".join(option.usage for option in options) or "none"
     title = f"{command}: " if command else ""
-    for arg in args:
-        name = arg.partition("=")[0]
-        if not command and name in REFUSED:
-            place.fail(f"{name} is not supported yet", hint=REFUSED[name])
     try:
         found, extra = _parser(command or ADDON, options).parse_known_args(args)
     except KickstartParseError as error:
@@ -106,11 +102,15 @@ def _check_whole(section: NodeSection, place: _Place) -> None:
         place.fail("--image names the same URL twice", hint="Every --image is a mirror that is tried in turn.")
     if section.sha256 and section.nosignature:
         place.fail("--sha256 and --nosignature exclude each other", hint="Keep --sha256: the digest is then checked.")
-    if not section.sha256 and not section.nosignature:
+    named = section.manifest or any(checks.is_manifest(image) for image in section.images)
+    if not section.sha256 and not section.nosignature and not named:
         place.fail(
             "nothing says how the image is verified",
-            hint="Give --sha256=HEX (the digest of the image), or --nosignature to take it unchecked.",
+            hint="Give --sha256=HEX (the digest of the image), --manifest=URL (signed), or --nosignature to take it "
+            "unchecked.",
         )
+    if section.key and not named:
+        place.fail("--key has no manifest to check", hint="Give --manifest=URL as well, or leave --key out.")
     if section.vg == section.pool:
         place.fail(f"--vg={section.vg} and --pool={section.pool} are the same name", hint="Give them different names.")
 

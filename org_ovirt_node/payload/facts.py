@@ -20,4 +20,6 @@ class ImageFacts:
     kernel: str = ""
     boot_args: str = ""
     roothash: str = ""
+    #: Where the hash tree begins in the image (bytes), when there is a root hash.
+    hash_offset: int = 0
     sha256: str = ""

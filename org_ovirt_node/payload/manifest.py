@@ -78,6 +78,7 @@ class Manifest:
             kernel=self.kernel,
             boot_args=self.boot_args,
             roothash=self.verity.roothash if self.verity else "",
+            hash_offset=self.verity.hash_offset if self.verity else 0,
             sha256=self.sha256,
         )
 

@@ -144,11 +144,23 @@ def test_the_image_and_how_it_is_verified_are_required() -> None:
         parse_section(["--image=file:/a"], [])
 
 
-@pytest.mark.parametrize("option", ["--manifest", "--key"])
-def test_what_is_not_supported_yet_is_refused_by_name(option: str) -> None:
-    for args in ([f"{option}=https://a/b"], [option, "https://a/b"]):
-        with pytest.raises(KickstartProblem, match=f"org_ovirt_node: {option} is not supported yet"):
-            parse_section([*GOOD, *args], [])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--image=file:/a", "--manifest=https://h/a.json"],
+        ["--image=file:/a", "--manifest=https://h/a.json", "--key=/etc/key.gpg"],
+        ["--image=https://h/a.json", "--key=/etc/key.gpg"],
+        ["--image=https://h/a.json?token=1"],
+    ],
+)
+def test_a_manifest_says_how_the_image_is_verified(args: list[str]) -> None:
+    section = parse_section(args, [])
+    assert parse_section(shlex.split(format_section(section).splitlines()[0])[2:], []) == section
+
+
+def test_a_key_without_a_manifest_is_an_error() -> None:
+    with pytest.raises(KickstartProblem, match="--key has no manifest"):
+        parse_section(["--image=file:/a", "--nosignature", "--key=/etc/key.gpg"], [])
 
 
 BAD_LINES = [
