@@ -169,7 +169,8 @@ class SecondTime(Memory):
         if not self.first:
             return super().stream(offset)
         self.first = False
-        return Restarting(NOISE)
+        # More than the buffers hold: for the last to be read the first must have been written.
+        return Restarting(NOISE * 3)
 
 
 class Restarting(MemoryStream):
@@ -182,7 +183,7 @@ class Restarting(MemoryStream):
 def test_what_a_first_try_left_is_gone_after_the_second(device: Path) -> None:
     """Also on a fresh device: it is not fresh any more, so that zeros count."""
     device.write_bytes(bytes(13 * MIB))
-    data = NOISE[:MIB] + bytes(4 * MIB) + NOISE[:5]
+    data = NOISE[:MIB] + bytes(11 * MIB) + NOISE[:5]
     progress = Recorder()
     done = transfer(SecondTime(data), device, size=len(data), fresh=True, progress=progress)
     read_back(device, len(data), done.sha256, Silent())
