@@ -1,0 +1,153 @@
+"""What is taken over from an installer that has partitioned and mounted: facts in, a layout out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from org_ovirt_node.errors import StorageError
+from org_ovirt_node.install import adopt
+from org_ovirt_node.install.handover import adopt_fstab
+
+#: From an Anaconda in a virtual machine: the root with its bind below /mnt/sysroot.
+MOUNTINFO = """\
+21 1 0:20 / / rw,relatime shared:1 - overlay overlay rw
+90 21 253:4 / /mnt/sysimage rw,relatime shared:50 - ext4 /dev/mapper/cs_node1-root rw
+91 90 254:2 / /mnt/sysimage/boot rw,relatime shared:51 - ext4 /dev/vda2 rw
+92 90 0:5 / /mnt/sysimage/dev rw shared:2 - devtmpfs dev rw
+93 90 253:6 / /mnt/sysimage/var rw,relatime shared:52 - ext4 /dev/mapper/cs_node1-var rw
+94 93 253:7 / /mnt/sysimage/var/log rw,relatime shared:53 - ext4 /dev/mapper/cs_node1-var_log rw
+95 21 253:4 / /mnt/sysroot rw,relatime shared:50 - ext4 /dev/mapper/cs_node1-root rw
+96 95 254:2 / /mnt/sysroot/boot rw,relatime shared:51 - ext4 /dev/vda2 rw
+99 90 0:44 / /mnt/sysimage/a\\040b rw - tmpfs tmpfs rw
+"""
+
+
+def _device(**fields: object) -> dict[str, object]:
+    base: dict[str, object] = dict.fromkeys(
+        ("name", "kname", "path", "type", "fstype", "uuid", "partuuid", "parttype", "pttype")
+    )
+    return {**base, "size": 1 << 30, **fields}
+
+
+LSBLK = json.dumps(
+    {
+        "blockdevices": [
+            _device(
+                name="vda",
+                kname="vda",
+                path="/dev/vda",
+                type="disk",
+                pttype="gpt",
+                children=[
+                    _device(
+                        name="vda1",
+                        kname="vda1",
+                        path="/dev/vda1",
+                        type="part",
+                        parttype=adopt.BIOSBOOT_GUID.upper(),
+                        pttype="gpt",
+                    ),
+                    _device(
+                        name="vda2", kname="vda2", path="/dev/vda2", type="part", fstype="ext4", uuid="b", pttype="gpt"
+                    ),
+                ],
+            ),
+            _device(
+                name="sda",
+                kname="sda",
+                path="/dev/sda",
+                type="disk",
+                children=[
+                    _device(
+                        name="mpatha",
+                        kname="dm-0",
+                        path="/dev/mapper/mpatha",
+                        type="mpath",
+                        children=[_device(name="mpatha1", kname="dm-1", path="/dev/mapper/mpatha1", type="part")],
+                    )
+                ],
+            ),
+        ]
+    }
+)
+
+
+def test_mountinfo() -> None:
+    found = adopt.parse_mountinfo(MOUNTINFO)
+    assert adopt.top_mount(found, Path("/mnt/sysroot")).source == "/dev/mapper/cs_node1-root"
+    below = adopt.children(found, adopt.top_mount(found, Path("/mnt/sysimage")))
+    assert [str(mount.target) for mount in below] == [
+        "/mnt/sysimage/boot",
+        "/mnt/sysimage/dev",
+        "/mnt/sysimage/var",
+        "/mnt/sysimage/a b",
+    ]
+    with pytest.raises(StorageError, match="/mnt/elsewhere"):
+        adopt.top_mount(found, Path("/mnt/elsewhere"))
+
+
+def test_lsblk() -> None:
+    found = adopt.parse_lsblk(LSBLK)
+    assert found["/dev/vda2"].disks == ("/dev/vda",)
+    assert found["/dev/vda2"].table == "gpt"
+    assert found["/dev/vda1"].part_type == adopt.BIOSBOOT_GUID
+    assert found["/dev/mapper/mpatha1"].disks == ("/dev/mapper/mpatha",)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"blockdevices": [{}]}', '{"blockdevices": 3}'])
+def test_lsblk_that_is_none(text: str) -> None:
+    with pytest.raises(StorageError, match="lsblk"):
+        adopt.parse_lsblk(text)
+
+
+def test_fstab() -> None:
+    written = """
+#
+# /etc/fstab
+UUID=1 / ext4 defaults 1 1
+UUID=2 /boot                   ext4    defaults        1 2
+UUID=3 /var ext4 defaults,noatime 1 2
+UUID=4 none swap defaults 0 0
+"""
+    made = adopt_fstab(written, {"/": ("discard",), "/var": ("discard", "noatime")})
+    lines = [line for line in made.splitlines() if line and not line.startswith("#")]
+    assert lines == [
+        "UUID=2 /boot ext4 defaults 1 2",
+        "UUID=3 /var ext4 noatime,discard 1 2",
+        "UUID=4 none swap defaults 0 0",
+    ]
+
+
+def test_carry_over(tmp_path: Path) -> None:
+    bare, tree = tmp_path / "bare", tmp_path / "tree"
+    for folder in ("etc/lvm/devices", "etc/sysconfig", "root", "upper", "work", "lost+found"):
+        (bare / folder).mkdir(parents=True)
+    (bare / "etc/fstab").write_text("fstab")
+    (bare / "etc/lvm/devices/system.devices").write_text("devices")
+    (bare / "etc/resolv.conf").write_text("nameserver")
+    (bare / "etc/link").symlink_to("fstab")
+    (bare / "etc/folder-link").symlink_to("sysconfig")
+    (bare / "lost+found/x").write_text("x")
+    (tree / "etc").mkdir(parents=True)
+    (tree / "etc").chmod(0o711)
+    (tree / "etc/resolv.conf").symlink_to("/run/resolv.conf")
+    moved = adopt.carry_over(bare, bare / "upper", tree, leave=("etc/resolv.conf",))
+    assert moved == ("etc/folder-link", "etc/fstab", "etc/link", "etc/lvm/devices/system.devices")
+    assert (bare / "upper/etc/lvm/devices/system.devices").read_text() == "devices"
+    assert (bare / "upper/etc").stat().st_mode & 0o777 == 0o711
+    assert (bare / "upper/etc/link").readlink() == Path("fstab")
+    assert not (bare / "upper/etc/sysconfig").exists()
+    adopt.prune(bare)
+    assert sorted(path.name for path in bare.iterdir()) == ["lost+found", "upper", "work"]
+
+
+def test_an_installers_own_file_is_kept_where_the_image_has_none(tmp_path: Path) -> None:
+    bare, tree = tmp_path / "bare", tmp_path / "tree"
+    (bare / "etc").mkdir(parents=True)
+    (bare / "upper").mkdir()
+    tree.mkdir()
+    (bare / "etc/resolv.conf").write_text("nameserver")
+    assert adopt.carry_over(bare, bare / "upper", tree, leave=("etc/resolv.conf",)) == ("etc/resolv.conf",)
