@@ -184,7 +184,19 @@ class X509:
         curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
         self.ca, self.key, self.cert = folder / "ca.pem", folder / "key.pem", folder / "cert.pem"
         ca_key, request = str(folder / "ca.key"), str(folder / "req")
-        openssl("req", "-x509", *curve, "-keyout", ca_key, "-out", str(self.ca), "-days", "3650", "-subj", "/CN=ca")
+        openssl(
+            "req",
+            "-x509",
+            *curve,
+            "-keyout",
+            ca_key,
+            "-out",
+            str(self.ca),
+            "-days",
+            "3650",
+            "-subj",
+            f"/CN=ca-{folder.name}",
+        )
         openssl("req", *curve, "-keyout", str(self.key), "-out", request, "-subj", "/CN=signer")
         argv = ("-in", request, "-CA", str(self.ca), "-CAkey", ca_key, "-days", "3650", "-out", str(self.cert))
         openssl("x509", "-req", "-CAcreateserial", *argv)
