@@ -113,6 +113,12 @@ def test_what_is_no_manifest(data: bytes) -> None:
         parse(data, "m")
 
 
+def test_a_key_that_comes_twice() -> None:
+    text = as_text(MANIFEST).replace('"size": 12288', '"size": 12288, "size": 12288')
+    with pytest.raises(PayloadError, match="is not sound JSON"):
+        parse(text.encode(), "m")
+
+
 def test_a_manifest_that_is_too_large() -> None:
     with pytest.raises(PayloadError, match="larger than 64 KiB"):
         parse(as_text(MANIFEST).encode() + b" " * (64 << 10), "m")
