@@ -32,5 +32,8 @@ vm-list: ## the scenarios
 check-all: lint unit ## every scenario, resuming where it stopped
 	$(PYTHON) -m tests.vm all --resume
 
+bench: ## the transfer against dd, rsync and unsquashfs: a table, build/bench.json and a chart
+	$(PYTHON) -m tests.bench
+
 clean: ## remove what was built here (the cache stays)
 	rm -rf build

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,7 @@ class Installation:
             progress=self.progress,
         )
         self.sha256 = done.sha256
+        self.facts = replace(self.facts, size=done.size)
 
     def _image_device(self) -> Any:
         return mapper_path(self.layout.vg.name, self.facts.nvr)
