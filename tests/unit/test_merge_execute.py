@@ -7,15 +7,18 @@ import shutil
 import stat
 import struct
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Optional
 
 import pytest
 
+from org_ovirt_node.errors import CommandError
+from org_ovirt_node.mounts import overlaid
 from org_ovirt_node.node.merge import execute as executing
 from org_ovirt_node.node.merge import meta, owners, write
 from org_ovirt_node.node.merge.execute import Outcome, execute
-from org_ovirt_node.node.merge.model import ACL, BESIDE, IdMap, MergeError, MergePlan, Source
+from org_ovirt_node.node.merge.model import ACL, BESIDE, IdMap, Kind, MergeError, MergePlan, Source
 from org_ovirt_node.node.merge.plan import plan
 from org_ovirt_node.node.merge.tree import DirectoryTree, pristine
 from tests.support.etc import MemoryTree, Node, Spec, attributes, device, fifo, file, folder, link, on_disk, result
@@ -361,3 +364,31 @@ def test_an_acl_of_the_user_is_in_force_afterwards(tmp_path: Path) -> None:
 def test_every_present_action_comes_from_a_side(case: Case) -> None:
     for action in case.plan.actions:
         assert (action.source is Source.ABSENT) == (action.kind is None) == (action.meta is None)
+
+
+def test_over_an_image_the_layer_gets_what_differs_and_nothing_else(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    lower, upper, root = case.etc.parent, tmp_path / "upper", tmp_path / "mounted"
+    upper.mkdir()
+    (tmp_path / "work").mkdir()
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(overlaid([lower], upper, tmp_path / "work", root))
+        except CommandError as exc:
+            pytest.skip(f"no overlay here: {exc}")
+        execute(case.plan, case.sides[1], case.sides[2], root / "etc")
+        assert on_disk(root / "etc") == result(case.plan, *case.expected)
+        assert execute(case.plan, case.sides[1], case.sides[2], root / "etc") == Outcome()
+    layer = on_disk(upper / "etc")
+    copied = {path for path, node in layer.items() if node.kind is Kind.FILE}
+    expected = {
+        action.path
+        for action in case.plan.actions
+        if action.kind is Kind.FILE and (action.source is not Source.IMAGE or action.path != action.origin)
+    }
+    # Only its mode differs, and an overlay copies the whole file for that.
+    assert copied == expected | {"mode"}
+    # A character device 0:0 hides what the image has (kernel documentation, overlayfs).
+    hidden = {path for path, node in layer.items() if node.kind is Kind.CHARACTER and node.device == 0}
+    assert hidden == {"deleted"}
+    assert on_disk(lower / "etc") == MemoryTree(NEW).nodes, "the image is never written"
