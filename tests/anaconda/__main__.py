@@ -2,6 +2,8 @@
 
     python -m tests.anaconda unit --root TREE      the tests here, in the root tree TREE (natively)
     python -m tests.anaconda native --root TREE    whole runs of ``anaconda --dirinstall`` in it (natively)
+    python -m tests.anaconda vm --root TREE        whole installations in virtual machines
+    python -m tests.anaconda all --root TREE       all of these: make check-anaconda
 
 TREE is a root tree in which Anaconda is installed: the unpacked install root of a boot.iso, or one made by hand.  With
 ANACONDA_SRC=/path/to/anaconda its pyanaconda is used instead of the tree's.
@@ -54,7 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.anaconda", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("kind", choices=("unit", "native"))
+    parser.add_argument("kind", choices=("unit", "native", "vm", "all"))
     parser.add_argument("names", nargs="*", help="unit: one pattern of file names; native: only these runs")
     parser.add_argument("--layer", type=Path, action="append", default=[], help="unit: a tree to lay over TREE")
     parser.add_argument("--root", type=Path, default=os.environ.get("ANACONDA_ROOT"), help="the root tree")
@@ -63,13 +65,27 @@ def main() -> int:
         print("SKIPPED: no root tree with Anaconda: give --root or ANACONDA_ROOT", flush=True)
         return 0
     begun = time.monotonic()
-    if given.kind == "unit":
-        status = unit(given.root, given.layer, (given.names or ["test_*.py"])[0])
-    else:
-        status = native.run_all(given.root, given.names)
-    result = {"scenario": f"anaconda-{given.kind}", "result": "fail" if status else "pass"}
+    failed = 0
+    if given.kind in ("unit", "all"):
+        failed += unit(given.root, given.layer, (given.names or ["test_*.py"])[0]) != 0
+    if given.kind in ("native", "all"):
+        failed += native.run_all(given.root, given.names)
+    if given.kind in ("vm", "all"):
+        failed += machines(given.root, given.names)
+    result = {"scenario": f"anaconda-{given.kind}", "result": "fail" if failed else "pass", "failed": failed}
     print(json.dumps({**result, "seconds": round(time.monotonic() - begun, 1)}), flush=True)
-    return 1 if status else 0
+    return 1 if failed else 0
+
+
+def machines(tree: Path, names: list[str]) -> int:
+    """The scenarios in virtual machines, or those of ``names``; returns how many failed."""
+    from tests.anaconda import scenarios
+    from tests.vm.runner import run_one
+    from tests.vm.scenario import REGISTER
+
+    os.environ["ANACONDA_ROOT"] = str(tree.resolve())
+    chosen = [known for known in REGISTER.values() if known.function.__module__ == scenarios.__name__]
+    return sum(run_one(known) for known in chosen if not names or known.name in names)
 
 
 if __name__ == "__main__":

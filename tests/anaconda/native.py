@@ -36,6 +36,14 @@ shutdown
 """
 
 
+def guard() -> str:
+    """The %pre of our kickstarts that looks for the add-on."""
+    text = (chroot.PROJECT / "kickstarts/anaconda-pxe.ks").read_text(encoding="utf-8")
+    found = re.search(r"(?ms)^%pre .*?^%end$", text)
+    assert found is not None
+    return found.group(0) + "\n"
+
+
 @dataclass(frozen=True)
 class Run:
     """A kickstart, and what must and must not be said; ``addon`` is False where our files are left out."""
@@ -69,6 +77,18 @@ RUNS = (
         ("%addon org_ovirt_node: --image", "/nowhere/node.squashfs", "No such file"),
     ),
     Run("anaconda-no-section", BASE, ("oVirt Node", "No image chosen")),
+    Run(
+        "anaconda-addon-missing",
+        BASE + guard() + "%addon org_ovirt_node --image=http://a/b --nosignature\n%end\n",
+        ("The oVirt Node add-on is missing in this installer",),
+        says_not=("Complete!", "Setting up the installation environment"),
+        addon=False,
+    ),
+    Run(
+        "anaconda-directory",
+        BASE + guard() + "%addon org_ovirt_node --image=file:/kickstart/node-1.squashfs --nosignature\n%end\n",
+        ("%addon org_ovirt_node", "an installation into a directory has no volumes"),
+    ),
 )
 
 
@@ -91,6 +111,11 @@ def one(tree: Path, run: Run) -> str:
     layer = Path(tempfile.mkdtemp(prefix="kickstart-"))
     (layer / "kickstart").mkdir()
     (layer / "kickstart/ks.cfg").write_text(run.kickstart, encoding="utf-8")
+    (layer / "tree/usr").mkdir(parents=True)
+    image = layer / "kickstart/node-1.squashfs"
+    subprocess.run(
+        ["mksquashfs", layer / "tree", image, "-quiet", "-no-progress"], check=True, stdout=subprocess.DEVNULL
+    )
     with chroot.root_with_addon(tree, layer) as root:
         if not run.addon:
             root = chroot.Root(root.work, tuple(path for path in root.lower if path.name != "addon"))

@@ -1,0 +1,148 @@
+"""A virtual machine that runs Anaconda from a root tree, as a boot.iso would: the tree read-only, a tmpfs above."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from org_ovirt_node.image import delivery
+from org_ovirt_node.image.cache import key_of
+from org_ovirt_node.image.debian import stage_root
+from org_ovirt_node.image.installer import DATA, MASKED_UNITS
+from org_ovirt_node.image.profile import load
+from org_ovirt_node.progress import TextProgress
+from org_ovirt_node.run import run
+from tests.vm import artefacts
+from tests.vm.errors import ScenarioFailed
+from tests.vm.installer import STATE, InstallerMachine, saved_state
+from tests.vm.qemu import Disk, Machine, Spec
+
+#: MiB: what CentOS Stream 10 asks for its installer.
+MEMORY = 3072
+#: Seconds for an installation under emulation: 300 alone, several times that on a busy host.
+INSTALL = 2400.0
+KICKSTART = "/root/test.ks"
+OUTPUT = "/tmp/anaconda.out"
+#: Anaconda's own end would take the machine with it before the test has looked at it.
+ENDINGS = ("systemd-reboot.service", "systemd-poweroff.service", "systemd-halt.service", "systemd-kexec.service")
+CONFIG = "[Installation System]\ntype = BOOT_ISO\n"
+APPEND = (
+    "console=ttyS0 quiet panic=1 oops=panic selinux=0 audit=0 net.ifnames=0 systemd.unit=ovirt-node-installer.target "
+    "ovirt_node.lower=control:anaconda"
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How Anaconda ended: its exit status and what it printed."""
+
+    status: int
+    text: str
+
+    @property
+    def words(self) -> str:
+        """The text with all white space as single blanks: Anaconda breaks its lines."""
+        return " ".join(self.text.split())
+
+
+def _tree_key(tree: Path) -> str:
+    """Stands for a tree's content: names, sizes and times."""
+    newest, count = 0, 0
+    for folder, _folders, names in os.walk(tree):
+        count += len(names)
+        newest = max(newest, os.lstat(folder).st_mtime_ns)
+    return key_of(str(tree.resolve()), str(count), str(newest))
+
+
+def tree_layer(tree: Path) -> Path:
+    """The tree as a squashfs."""
+    return artefacts.cache().get("anaconda-tree", _tree_key(tree), lambda file: _squash_tree(tree, file))
+
+
+def _squash_tree(tree: Path, file: Path) -> None:
+    options = ["-noappend", "-quiet", "-no-progress", "-comp", "lz4", "-wildcards", "-e", "proc/*", "sys/*", "dev/*"]
+    run(["mksquashfs", tree, file, *options])
+
+
+def control_layer() -> Path:
+    """What makes the tree's systemd start a shell for the test and nothing more; and the kernel's modules."""
+    files = sorted(path for path in DATA.iterdir() if path.suffix in (".service", ".target"))
+    key = key_of(Path(__file__).read_text(encoding="utf-8"), *(file.read_bytes() for file in files))
+
+    def make(file: Path) -> None:
+        folder = file.with_name(file.name + ".d")
+        units = folder / "etc/systemd/system"
+        (units / "ovirt-node-installer.target.wants").mkdir(parents=True)
+        for unit in files:
+            shutil.copyfile(unit, units / unit.name)
+        (units / "ovirt-node-installer.target.wants/NetworkManager.service").symlink_to(
+            "/usr/lib/systemd/system/NetworkManager.service"
+        )
+        for name in (*MASKED_UNITS, *ENDINGS):
+            (units / name).symlink_to("/dev/null")
+        conf = folder / "etc/anaconda/conf.d/90-machine.conf"
+        conf.parent.mkdir(parents=True)
+        conf.write_text(CONFIG, encoding="ascii")
+        modules = stage_root(load(artefacts.PROFILE), artefacts.cache(), TextProgress()) / "usr/lib/modules"
+        shutil.copytree(modules, folder / "usr/lib/modules", symlinks=True)
+        run(["mksquashfs", folder, file, "-noappend", "-quiet", "-no-progress", "-comp", "lz4", "-all-root"])
+        shutil.rmtree(folder)
+
+    return artefacts.cache().get("anaconda-control", key, make)
+
+
+@contextmanager
+def anaconda_machine(tree: Path, folder: Path, *, addon: bool = True) -> Iterator[InstallerMachine]:
+    """The tree at a root shell, with the add-on in it as product.img brings it."""
+    layers = (
+        Disk(control_layer(), "control", readonly=True),
+        Disk(tree_layer(tree), "anaconda", readonly=True),
+    )
+    parts = artefacts.installer()
+    spec = Spec(
+        "anaconda",
+        memory=MEMORY,
+        disks=layers,
+        kernel=parts.kernel,
+        initrd=parts.initramfs,
+        append=APPEND,
+        limit=INSTALL,
+    )
+    spec = dataclasses.replace(spec, incoming=saved_state(spec))
+    with Machine(spec, folder / "anaconda") as machine:
+        machine.go_on(STATE)
+        running = InstallerMachine(machine)
+        running.shell.run(f"date -s @{time.time():.3f}; echo {os.urandom(64).hex()} > /dev/urandom", STATE)
+        if addon:
+            delivery.install(artefacts.PROJECT, folder / "delivery", interactive=False)
+            link = running.attach(Disk(artefacts.squash(folder / "delivery.squashfs", [folder / "delivery"]), "addon"))
+            running.shell.run(f"mkdir /mnt/addon && mount -o ro {link} /mnt/addon && cp -a /mnt/addon/delivery/. /")
+        yield running
+
+
+def run_anaconda(installer: InstallerMachine, kickstart: str, *, options: str = "", limit: float = INSTALL) -> Ended:
+    """Run Anaconda with the kickstart to its end, without a question."""
+    shell = installer.shell
+    shell.put(KICKSTART, kickstart.encode())
+    environment = "LANG=en_US.UTF-8 XDG_RUNTIME_DIR=/run/user/0 PYTHONUNBUFFERED=1 TERM=vt100"
+    done = shell.run(
+        f"mkdir -p /run/user/0 /run/install; {environment} anaconda --cmdline --profile ovirt-node {options} "
+        f"--kickstart {KICKSTART} > {OUTPUT} 2>&1",
+        limit,
+        check=False,
+    )
+    return Ended(done.status, shell.run(f"cat {OUTPUT}").output)
+
+
+def must_succeed(installer: InstallerMachine, ended: Ended) -> None:
+    """Raises ScenarioFailed with what Anaconda and its modules said, unless it installed."""
+    if ended.status == 0 and "Complete!" in ended.text:
+        return
+    errors = installer.shell.run("grep -hE 'ERR|Traceback|ovirt_node' /tmp/*.log | tail -n 40", check=False).text
+    raise ScenarioFailed(f"anaconda ended with {ended.status}:\n{ended.text[-3000:]}\n{errors}")
