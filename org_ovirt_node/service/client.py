@@ -111,14 +111,14 @@ class Client:
         return parse_plan(self.proxy.GetPlan())
 
     @property
-    def verified(self) -> bool:
-        """True when it is decided how the image is verified."""
-        return bool(self.proxy.Digest or self.proxy.NoSignature)
+    def _verified(self) -> bool:
+        proxy = self.proxy
+        return bool(proxy.Digest or proxy.NoSignature or proxy.Manifest)
 
     @property
     def complete(self) -> bool:
         """True when an installation can begin, as far as is known."""
-        if not available() or not self.proxy.Images or not self.verified:
+        if not available() or self.proxy.Problem:
             return False
         plan = self.plan()
         return not (plan.partitioned and plan.problem)
@@ -130,8 +130,8 @@ class Client:
             return _("The service of the add-on is not running")
         if not self.proxy.Images:
             return _("No image chosen")
-        if not self.verified:
-            return _("No digest given")
+        if self.proxy.Problem:
+            return _("The image cannot be verified yet") if not self._verified else str(self.proxy.Problem)
         plan = self.plan()
         if plan.partitioned and plan.problem:
             return plan.problem

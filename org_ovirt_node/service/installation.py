@@ -18,9 +18,8 @@ from org_ovirt_node.install.handover import Handover
 from org_ovirt_node.install.options import Options
 from org_ovirt_node.kickstart.model import BootloaderRequest, InstallRequest, NodeSection, StorageRequest, SystemRequest
 from org_ovirt_node.kickstart.section import SECTION
+from org_ovirt_node.payload.choose import open_payload
 from org_ovirt_node.payload.facts import ImageFacts
-from org_ovirt_node.payload.mirrors import open_first
-from org_ovirt_node.payload.squashfs import inspect
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.service import storage_facts
 from org_ovirt_node.service.bootloader import BootLoader, selinux_mode
@@ -51,13 +50,13 @@ class Session:
 def look_at(section: NodeSection, progress: Progress) -> ImageFacts:
     """The image as it is found now.  Raises PayloadError, which names the option."""
     try:
-        with open_first(
-            section.images, proxy=section.proxy, verify=not section.noverifyssl, cacert=section.cacert
-        ) as source:
-            facts = inspect(source)
+        with open_payload(section) as payload:
+            facts, signed = payload.facts, payload.signed
     except PayloadError as error:
         raise PayloadError(f"{SECTION}: --image: {error.message}", hint=error.hint) from error
-    progress.detail(f"{facts.nvr}: {human(facts.size)}, {facts.compression or 'squashfs'}")
+    progress.detail(
+        f"{facts.nvr}: {human(facts.size)}, {facts.compression or 'squashfs'}{', signed' if signed else ''}"
+    )
     return facts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from dataclasses import replace
 from typing import Any, Optional
 
@@ -13,9 +14,9 @@ from pyanaconda.modules.common.base import KickstartService
 from pyanaconda.modules.common.containers import TaskContainer
 
 from org_ovirt_node.constants import OVIRT_NODE
-from org_ovirt_node.errors import NodeError
+from org_ovirt_node.errors import KickstartProblem, NodeError
 from org_ovirt_node.kickstart.model import NodeSection
-from org_ovirt_node.kickstart.section import ADDON, format_section
+from org_ovirt_node.kickstart.section import ADDON, format_section, parse_section
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.service import storage_facts
 from org_ovirt_node.service.installation import CheckImageTask, FinishTask, PrepareTask, Session, WriteImageTask
@@ -24,6 +25,10 @@ from org_ovirt_node.service.node_interface import OvirtNodeInterface
 from org_ovirt_node.service.report import plan_report
 
 log = logging.getLogger(__name__)
+
+
+#: Fields of the section that say which image it is, and that it is the right one.
+OF_THE_IMAGE = ("images", "sha256", "manifest", "key", "nosignature")
 
 
 class OvirtNodeService(KickstartService):  # type: ignore[misc]
@@ -61,7 +66,7 @@ class OvirtNodeService(KickstartService):  # type: ignore[misc]
 
     def set_section(self, section: NodeSection) -> None:
         """Replace what is asked for; what was found of another image is forgotten."""
-        if (section.images, section.sha256) != (self._section.images, self._section.sha256):
+        if any(getattr(section, name) != getattr(self._section, name) for name in OF_THE_IMAGE):
             self.set_facts(None)
         self._section = section
         self.section_changed.emit()
@@ -75,6 +80,16 @@ class OvirtNodeService(KickstartService):  # type: ignore[misc]
     def enabled(self) -> bool:
         """True when a node is to be installed."""
         return bool(self._section.images)
+
+    @property
+    def problem(self) -> str:
+        """What the section lacks or has too much of, in a sentence; empty when it could stand in a kickstart."""
+        header, *lines = format_section(self._section).splitlines()
+        try:
+            parse_section(shlex.split(header)[2:], [(0, line) for line in lines if line != "%end"])
+        except KickstartProblem as problem:
+            return str(problem)
+        return ""
 
     @property
     def facts(self) -> Optional[ImageFacts]:

@@ -34,6 +34,9 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
             "Images",
             "Digest",
             "NoSignature",
+            "Manifest",
+            "Key",
+            "Problem",
             "VolumeGroup",
             "ThinPool",
             "ImageSlots",
@@ -75,6 +78,31 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
     @emits_properties_changed
     def NoSignature(self, value: Bool) -> None:
         self.implementation.change(nosignature=bool(value), sha256="" if value else self.implementation.section.sha256)
+
+    @property
+    def Manifest(self) -> Str:
+        """URL of the image's manifest, with its signature beside it; empty when there is none."""
+        return self.implementation.section.manifest
+
+    @Manifest.setter
+    @emits_properties_changed
+    def Manifest(self, url: Str) -> None:
+        self.implementation.change(manifest=_checked("--manifest", url) if url else "")
+
+    @property
+    def Key(self) -> Str:
+        """File with the key ring or certificate that the manifest is signed by; empty: the installer's own."""
+        return self.implementation.section.key
+
+    @Key.setter
+    @emits_properties_changed
+    def Key(self, path: Str) -> None:
+        self.implementation.change(key=_checked("--key", path) if path else "")
+
+    @property
+    def Problem(self) -> Str:
+        """What the section lacks or has too much of, in a sentence; empty when an installation could begin."""
+        return self.implementation.problem
 
     @property
     def VolumeGroup(self) -> Str:

@@ -58,7 +58,15 @@ def walk(spoke: OvirtNodeSpoke) -> None:
     """Type, click, look."""
     builder = spoke.builder
     image, digest = builder.get_object("imageEntry"), builder.get_object("digestEntry")
-    for name in ("imageTitle", "digestTitle", "slotsTitle", "triesTitle", "volumesTitle", "layoutTitle"):
+    for name in (
+        "imageTitle",
+        "digestTitle",
+        "manifestTitle",
+        "slotsTitle",
+        "triesTitle",
+        "volumesTitle",
+        "layoutTitle",
+    ):
         label = builder.get_object(name)
         say(f"mnemonic.{name}", Gdk.keyval_name(label.get_mnemonic_keyval()))
         say(f"target.{name}", label.get_mnemonic_widget() is not None)

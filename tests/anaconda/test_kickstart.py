@@ -22,8 +22,9 @@ from org_ovirt_node.service.kickstart import OvirtNodeKickstartSpecification  # 
 DIGEST = "5a" * 32
 #: Every option of the section once, with a value that is not its default.
 WHOLE = f"""\
-%addon org_ovirt_node --image=http://a/node.squashfs --image=nfs:b:/c.squashfs --sha256={DIGEST} --vg=nodes \
---pool=thin --image-slots=4 --layer-size=8GiB --boot-tries=5 --proxy=http://proxy:3128 --noverifyssl --cacert=/ca.pem
+%addon org_ovirt_node --image=http://a/node.squashfs --image=nfs:b:/c.squashfs --sha256={DIGEST} \
+--manifest=http://a/node.json --key=/etc/key.asc --vg=nodes --pool=thin \
+--image-slots=4 --layer-size=8GiB --boot-tries=5 --proxy=http://proxy:3128 --noverifyssl --cacert=/ca.pem
 volume /data --size=20GiB --fstype=xfs
 # a word between
 novolume /var/crash

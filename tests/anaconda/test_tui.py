@@ -107,7 +107,7 @@ class Spoke(unittest.TestCase):
         terminal.expect("1\\) Image[^\n]*\n[^\n]*/nowhere/node-1.squashfs")
         self.assertEqual(self.proxy.Images, ["file:/nowhere/node-1.squashfs"])
         terminal.type("c")
-        terminal.expect("completed=False mandatory=True status=No digest given")
+        terminal.expect("completed=False mandatory=True status=The image cannot be verified yet")
 
     def test_digest_makes_it_complete(self) -> None:
         self.proxy.Images = ["file:/nowhere/node-1.squashfs"]
@@ -125,20 +125,20 @@ class Spoke(unittest.TestCase):
 
     def test_unverified_is_a_switch(self) -> None:
         self.proxy.Images = ["file:/nowhere/node-1.squashfs"]
-        self.terminal.expect("3\\) \\[ \\]")
-        self.terminal.type("3")
-        self.terminal.expect("3\\) \\[x\\]")
+        self.terminal.expect("4\\) \\[ \\]")
+        self.terminal.type("4")
+        self.terminal.expect("4\\) \\[x\\]")
         self.assertTrue(self.proxy.NoSignature)
 
     def test_numbers(self) -> None:
         terminal = self.terminal
-        terminal.expect("4\\) Images to have room for")
-        terminal.type("4")
+        terminal.expect("5\\) Images to have room for")
+        terminal.type("5")
         terminal.expect("Enter a new value")
         terminal.type("none")
         terminal.expect("none")
         terminal.type("5")
-        terminal.expect("4\\) Images to have room for[^\n]*\n\\s*5")
+        terminal.expect("5\\) Images to have room for[^\n]*\n\\s*5")
         self.assertEqual(self.proxy.ImageSlots, 5)
         self.proxy.ImageSlots = 3
 

@@ -51,6 +51,7 @@ class OvirtNodeSpoke(NormalSpoke):  # type: ignore[misc]
         for name in (
             "imageEntry",
             "digestEntry",
+            "manifestEntry",
             "unverifiedCheck",
             "slotsSpin",
             "triesSpin",
@@ -87,6 +88,7 @@ class OvirtNodeSpoke(NormalSpoke):  # type: ignore[misc]
         proxy = self._client.proxy
         self._imageEntry.set_text(" ".join(proxy.Images))
         self._digestEntry.set_text(proxy.Digest)
+        self._manifestEntry.set_text(proxy.Manifest)
         self._unverifiedCheck.set_active(proxy.NoSignature)
         self._slotsSpin.set_value(proxy.ImageSlots)
         self._triesSpin.set_value(proxy.BootTries)
@@ -111,6 +113,7 @@ class OvirtNodeSpoke(NormalSpoke):  # type: ignore[misc]
         for name, problem in (
             ("Images", self._set_images()),
             ("Digest", self._set_digest()),
+            ("Manifest", self._client.set("Manifest", self._manifestEntry.get_text().strip())),
             ("Volumes", self._set_volumes()),
         ):
             self._problems[name] = problem
@@ -147,6 +150,9 @@ class OvirtNodeSpoke(NormalSpoke):  # type: ignore[misc]
         digest = self._digestEntry.get_text().strip()
         if digest and not self._unverifiedCheck.get_active():
             problems.append(client.problem_of("--sha256", digest))
+        manifest = self._manifestEntry.get_text().strip()
+        if manifest:
+            problems.append(client.problem_of("--manifest", manifest))
         self._digestEntry.set_sensitive(not self._unverifiedCheck.get_active())
         self._checkButton.set_sensitive(bool(images) and not any(problems))
         self.clear_info()

@@ -77,11 +77,11 @@ class OvirtNodeSpoke(NormalTUISpoke):  # type: ignore[misc]
         proxy = self._client.proxy
         self._entry(_("Image (URL)"), ", ".join(proxy.Images) or _("none"), self._ask_image)
         self._entry(_("SHA-256 of the image"), proxy.Digest or _("none"), self._ask_digest)
+        self._entry(_("Signed manifest (URL)"), proxy.Manifest or _("none"), self._ask_manifest)
         self._container.add(
             CheckboxWidget(title=_("Take the image unverified"), completed=proxy.NoSignature), self._toggle
         )
         self._entry(_("Images to have room for"), str(proxy.ImageSlots), self._ask_slots)
-        self._entry(_("Boots that a new layer gets"), str(proxy.BootTries), self._ask_tries)
         self._entry(_("Volumes to require"), "; ".join(proxy.Volumes) or _("none"), self._ask_volumes)
         self._container.add(TextWidget(_("Check the image now")), self._check)
         self._container.add(TextWidget(_("Help")), self._help)
@@ -123,11 +123,11 @@ class OvirtNodeSpoke(NormalTUISpoke):  # type: ignore[misc]
     def _ask_digest(self, _data: object) -> None:
         self._ask(_("SHA-256 of the image"), "Digest", "--sha256", str)
 
+    def _ask_manifest(self, _data: object) -> None:
+        self._ask(_("Signed manifest (URL)"), "Manifest", "--manifest", str)
+
     def _ask_slots(self, _data: object) -> None:
         self._ask_number(_("Images to have room for"), "ImageSlots", "--image-slots")
-
-    def _ask_tries(self, _data: object) -> None:
-        self._ask_number(_("Boots that a new layer gets"), "BootTries", "--boot-tries")
 
     def _ask_number(self, title: str, property_name: str, option: str) -> None:
         now = getattr(self._client.proxy, property_name)
