@@ -154,6 +154,7 @@ def make_node(
     removed = perhost.clear(tree)
     log.debug("removed as per host: %s", removed)
     perhost.make_mount_points(tree)
+    perhost.mark_updated(tree)
     packagedb.tidy(tree)
     runtime.write_record(
         tree,

@@ -70,6 +70,7 @@ class Cache:
     def __init__(self, folder: Optional[Path] = None) -> None:
         self.folder = folder if folder is not None else default_folder()
         self._locks = ExitStack()
+        self._held: dict[str, int] = {}
 
     def __enter__(self) -> Cache:
         return self
@@ -81,6 +82,7 @@ class Cache:
 
     def close(self) -> None:
         """Give every entry free."""
+        self._held.clear()
         self._locks.close()
 
     def _lock_file(self, name: str) -> int:
@@ -89,14 +91,17 @@ class Cache:
     def get(self, kind: str, key: str, make: Callable[[Path], None], *, fresh: bool = False) -> Path:
         """The entry ``kind``-``key``; ``make`` is called with the path to create when it is not there yet.
 
-        With ``fresh`` an entry that is there is made again.  Waits while another program makes the same entry.  The
+        With ``fresh`` an entry that is there is made again.  Waits while another program makes or (then) uses it.  The
         entry stays locked against pruning until :meth:`close`.  It belongs to all: do not change it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{kind}-{key}"
         entry = self.folder / name
-        descriptor = self._lock_file(name)
-        self._locks.callback(os.close, descriptor)
+        if name not in self._held:
+            # One descriptor per entry: a second one of ours would wait for the first.
+            self._held[name] = self._lock_file(name)
+            self._locks.callback(os.close, self._held[name])
+        descriptor = self._held[name]
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         if fresh or not entry.exists():
             # A read lock cannot be turned into a write lock in one go: after the wait, look again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Optional
@@ -19,6 +20,7 @@ KIND = "initramfs"
 NEEDED_MODULE = DRACUT_MODULE.lstrip("0123456789")
 #: Level 19 takes a third longer than the default, and the file is a tenth smaller; every boot reads it.
 COMPRESS = "zstd -19 -T0 -q"
+ALIGNMENT = 512
 #: Files of the kernel package in /boot that have their place beside the modules.
 FROM_BOOT = {"vmlinuz": "vmlinuz-{0}", "System.map": "System.map-{0}", "config": "config-{0}"}
 
@@ -102,6 +104,9 @@ def add_initramfs(
         progress.step("initramfs", f"Building the generic initramfs for {kernel}")
         run_in(root, argv, env={"SOURCE_DATE_EPOCH": str(epoch)})
         place.chmod(0o644)
+        # Another initrd may follow in the same file or the same memory, at a multiple of four bytes (kernel,
+        # early-userspace/buffer-format.rst); zeros between them are skipped.
+        os.truncate(place, -(-place.stat().st_size // ALIGNMENT) * ALIGNMENT)
         if target != place:
             shutil.copyfile(place, target)
 

@@ -29,6 +29,10 @@ from {module} import main
 
 sys.exit(main())
 """
+#: blk-availability unmounts everything on LVM when it stops, the layer below / with it, which then is never clean.
+#: dracut-shutdown looks for an initramfs that a node keeps elsewhere, and fails.  Others pull both in: so masked.
+UNFIT_UNITS = ("blk-availability.service", "dracut-shutdown.service")
+DEFAULT_TARGET = "multi-user.target"
 #: Not needed on a node.
 LEFT_OUT = ("__pycache__", "gui", "tui", "service", "categories")
 LVM_CONF = "etc/lvm/lvm.conf"
@@ -115,7 +119,9 @@ def install_units(root: Path, profile: Profile) -> None:
     ours = [
         path.name for path in sorted(units.glob("*.*")) if path.is_file() and "[Install]" in path.read_text("utf-8")
     ]
-    for verb, names in (("enable", [*ours, *profile.enable]), ("disable", profile.disable), ("mask", profile.mask)):
+    masked = [*UNFIT_UNITS, *profile.mask]
+    run_in(root, ["systemctl", "--quiet", "set-default", DEFAULT_TARGET], env={"SYSTEMD_OFFLINE": "1"})
+    for verb, names in (("enable", [*ours, *profile.enable]), ("disable", profile.disable), ("mask", masked)):
         known = [name for name in names if verb == "mask" or unit_exists(root, name)]
         if verb == "enable" and len(known) != len(names):
             raise ImageError(f"units to enable are not in the tree: {', '.join(sorted(set(names) - set(known)))}")

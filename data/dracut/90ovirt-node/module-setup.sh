@@ -1,5 +1,5 @@
 #!/bin/bash
-# shellcheck disable=SC2154  # moddir and initdir are dracut's
+# shellcheck disable=SC2154  # moddir, initdir and systemdutildir are dracut's
 #
 # What a node's initramfs has beside the usual: finding, checking and overlaying image and layer.
 
@@ -23,13 +23,18 @@ installkernel() {
 
 # called by dracut
 install() {
-    inst_multiple blkid mount umount lvm cat mkdir sleep
+    inst_multiple blkid mount umount lvm cat mkdir ln sleep
     # Which file systems a layer can have is known when it is installed, not when the image is built.
     inst_multiple -o e2fsck fsck.ext4 xfs_repair veritysetup thin_check
     inst_simple "$moddir/ovirt-node-lib.sh" /lib/ovirt-node-lib.sh
     inst_hook cmdline 90 "$moddir/parse-ovirt-node.sh"
     inst_hook initqueue/settled 99 "$moddir/ovirt-node-wait.sh"
+    inst_hook pre-mount 90 "$moddir/ovirt-node-prepare.sh"
     inst_hook mount 10 "$moddir/ovirt-node-mount.sh"
+    inst_hook emergency 10 "$moddir/ovirt-node-emergency.sh"
+    if dracut_module_included "systemd"; then
+        inst_script "$moddir/ovirt-node-generator.sh" "$systemdutildir/system-generators/dracut-ovirt-node-generator"
+    fi
     # dracut's own 180 rounds are made for people who watch; the kernel command line can still say rd.retry=.
     mkdir -p "$initdir/etc/cmdline.d"
     echo "rd.retry=60" > "$initdir/etc/cmdline.d/90-ovirt-node.conf"

@@ -22,8 +22,8 @@ ovirt_node_say() {
         # A console may be gone (a pulled serial adapter); the others still count.
         printf '\r\n%s\r\n' "$1" > "/dev/$_tty" 2> /dev/null || :
     done < /proc/consoles
-    # <2> is "critical" (kernel.org, printk): it is shown at every usual log level, so say it once only.
-    printf '<6>%s\n' "$1" > /dev/kmsg
+    # <7> is "debug": in the log, but not on the consoles a second time.
+    printf '<7>%s\n' "$1" > /dev/kmsg
 }
 
 # ovirt_node_stop SENTENCE…: the end of this boot.  Each argument is a line.
