@@ -115,6 +115,20 @@ def test_root_is_never_mapped_and_a_second_name_of_an_id_changes_nothing() -> No
     assert merge(files(), node, new).new_ids.uids == {61: 60}
 
 
+def test_no_id_becomes_or_was_roots() -> None:
+    table = acctfile.parse("passwd", b"adm:x:0:0::/:/\nsvc:x:5:0::/:/\nown:x:6:0::/:/\n")
+    assert ids.translation(table, {"adm": 5, "svc": 0, "own": 7}) == {6: 7}
+
+
+def test_a_second_line_of_a_name_is_kept_as_it_is() -> None:
+    node = files(passwd=SSHD + SSHD.replace(":ssh:", ":second:"))
+    merged = merge(files(passwd=SSHD), node, files(passwd=SSHD.replace("nologin", "false")))
+    assert [line.split(":")[4:] for line in lines(merged, "passwd")[1:]] == [
+        ["ssh", "/var/empty", "/sbin/false"],
+        ["second", "/var/empty", "/sbin/nologin"],
+    ]
+
+
 def test_an_id_of_people_stays_among_people() -> None:
     node = files(passwd="mine:x:1000:0::/:/\n")
     merged = merge(files(), node, files(passwd="demo:x:1000:0::/:/\n"))

@@ -347,8 +347,20 @@ def test_failures_row_23_what_belongs_to_one_host_never_comes_from_an_image(path
     assert not made.notices
 
 
+ORDINARY = [
+    "ssh/sshd_config",
+    "ssh/ssh_host_keys/readme",
+    "lvm/lvm.conf",
+    "lvm/devices",
+    "machine-id.d/x",
+    "NetworkManager/NetworkManager.conf",
+    "a/fstab",
+    "Xfstab",
+]
+
+
 def test_files_that_only_look_like_per_host_ones_follow_the_rule() -> None:
-    for path in ("ssh/sshd_config", "lvm/lvm.conf", "machine-id.d/x", "NetworkManager/NetworkManager.conf", "a/fstab"):
+    for path in ORDINARY:
         found, _made = merged(spec(A, path), spec(A, path), spec(B, path))
         assert found[path] == B
 

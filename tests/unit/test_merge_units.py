@@ -57,6 +57,13 @@ CASES = {
     ),
     "masked by the user": (on("a"), {**on("a"), **masked("a")}, on("a"), {**on("a"), **masked("a")}, []),
     "masked and disabled": (on("a"), masked("a"), {**on("a"), **on("a", where=OTHER)}, masked("a"), [Topic.UNIT]),
+    "pulled in as nothing": (
+        on("a"),
+        {WANTS.format("a"): link("/dev/null")},
+        {**on("a"), **on("a", where=OTHER)},
+        {WANTS.format("a"): link("/dev/null")},
+        [Topic.UNIT],
+    ),
     "masked by the image": ({}, {}, masked("a"), masked("a"), []),
     "unmasked by the user": (masked("a"), {}, masked("a"), {}, []),
     "unmasked by the image": (masked("a"), masked("a"), {}, {}, []),

@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
@@ -28,7 +28,7 @@ LABEL_REFUSED = (errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES)
 
 
 def temporary(name: str) -> str:
-    """The name under which ``name`` is written; the same in every run, so that a run finds what a killed one left."""
+    """The name under which ``name`` is written; what a killed run leaves of them the next one removes."""
     return TEMPORARY + hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
@@ -36,8 +36,6 @@ def temporary(name: str) -> str:
 def _replacing(folder: int, name: str) -> Iterator[str]:
     """A free name to write to; at the end of the block it takes the place of ``name``."""
     scratch = temporary(name)
-    with suppress(FileNotFoundError):
-        os.unlink(scratch, dir_fd=folder)
     yield scratch
     os.rename(scratch, name, src_dir_fd=folder, dst_dir_fd=folder)
 
