@@ -104,7 +104,7 @@ class Handover(Installation):
         from org_ovirt_node.boot import efi
 
         if Firmware.BIOS in self.layout.firmware:
-            loader.check_bios(tree, self.grub)
+            loader.bios_setup(tree, self.grub)
         if Firmware.EFI in self.layout.firmware:
             self.efi = efi.find_efi(tree, self.grub.name)
 
