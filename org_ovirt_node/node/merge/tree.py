@@ -89,7 +89,7 @@ class DirectoryTree:
         above, _, name = path.rpartition("/")
         try:
             if self._folder is None or self._folder[0] != above:
-                self._close()
+                self.close()
                 with beneath.folder(self.root, above) as fd:
                     self._folder = (above, os.dup(fd))
             fd = os.open(name, beneath.FILE, dir_fd=self._folder[1])
@@ -103,13 +103,14 @@ class DirectoryTree:
             os.close(fd)
         return hashlib.sha256(content).digest() if len(content) < SMALL else None
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Let go of the folder that was read last, which keeps its file system busy."""
         if self._folder is not None:
             os.close(self._folder[1])
             self._folder = None
 
     def __del__(self) -> None:
-        self._close()
+        self.close()
 
     @contextmanager
     def _named(self, path: str) -> Iterator[None]:
