@@ -1,4 +1,8 @@
-"""``nodectl``: look at a running node and change what it boots."""
+"""``nodectl``: look at a running node and change what it boots.
+
+Commands, options and the machine-readable forms of ``info`` and ``check`` are imgbased's, so that what uses them goes
+on working; docs/nodectl.md describes all of them.
+"""
 
 from __future__ import annotations
 
@@ -6,30 +10,144 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from typing import Optional
+from pathlib import Path
+from typing import Any, Optional
 
-from org_ovirt_node.cli import common
-from org_ovirt_node.node import info
-from org_ovirt_node.node.layers import state
+from org_ovirt_node.cli import common, nodectl_health, nodectl_update
+from org_ovirt_node.errors import NodeError
+from org_ovirt_node.node import check, checkfacts, info, journal, listing, lock, motd, remove, rollback, survey
+from org_ovirt_node.node.layers import NodeState, config, state
+from org_ovirt_node.node.places import Places
+from org_ovirt_node.node.upper import changes
+from org_ovirt_node.node.verify import choose, verify
+
+PLACES = Places()
+ISSUE = Path("/etc/issue")
+
+
+def _show(options: argparse.Namespace, data: Any, text: str) -> None:
+    """As JSON or for people."""
+    print(json.dumps(data, sort_keys=True) if options.machine_readable else text.rstrip("\n"))
+
+
+def _state() -> NodeState:
+    return state(config(PLACES.config)["vg"], PLACES.boot, PLACES.cmdline)
 
 
 def _info(options: argparse.Namespace) -> int:
-    node = state()
-    if options.machine_readable:
-        print(json.dumps(info.as_dict(node), sort_keys=True))
-    else:
-        print(info.as_text(node), end="")
+    node = _state()
+    _show(options, info.as_dict(node), info.as_text(node))
     return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    node = _state()
+    _show(options, listing.as_dict(node), listing.as_text(node))
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    groups = check.judge(checkfacts.gather(PLACES))
+    text = check.as_text(groups)
+    _show(options, check.as_dict(groups), f"  Node {text.splitlines()[0]}" if options.oneline else text)
+    # Programs read the status in the JSON, and take another exit status for a failure of nodectl itself.
+    return 1 if check.overall(groups) == check.BAD and not options.machine_readable else 0
+
+
+def _motd(options: argparse.Namespace) -> int:
+    facts = checkfacts.gather(PLACES)
+    said = motd.message(facts, check.judge(facts))
+    _show(options, said.as_dict(), said.as_text())
+    return 0
+
+
+def _banner(options: argparse.Namespace) -> int:
+    found = motd.own_addresses()
+    if options.update_issue:
+        motd.write_issue(ISSUE, found)
+        return 0
+    _show(options, {"admin_console": found}, motd.banner(found) + "\n")
+    return 0
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    with lock.locked("the rollback", PLACES.lock):
+        node = _state()
+        chosen = rollback.choose(node, options.to or "")
+        changed = rollback.etc_differences(node, chosen, PLACES)
+        tries = int(config(PLACES.config).get("boot_tries", survey.DEFAULT_TRIES))
+        rollback.perform(chosen, tries, PLACES)
+        last = journal.load(PLACES.state)
+        if last is not None and last.undecided and last.layer != chosen.target:
+            last.reason = f"rolled back to {chosen.target} by hand"
+            journal.save(last, PLACES.state)
+    lines = [f"The next boot is {chosen.target}; reboot to get there."]
+    if chosen.retry:
+        lines.append("It was never marked good, so it is on trial again.")
+    if changed:
+        lines.append(f"{len(changed)} files of /etc are otherwise there:")
+        lines += [f"  /etc/{path}" for path in changed[: rollback.SHOWN]]
+        lines += [f"  and {len(changed) - rollback.SHOWN} more"] if len(changed) > rollback.SHOWN else []
+    lines.append("/var and the other separate volumes are shared: they stay as they are.")
+    data = {"target": chosen.target, "running": chosen.running, "on_trial": chosen.retry, "etc_differs": changed}
+    _show(options, data, "\n".join(lines))
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    with lock.locked("removing", PLACES.lock):
+        remove.remove_image(_state(), options.nvr, PLACES)
+    _show(options, {"removed": options.nvr}, f"{options.nvr} was removed.")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    node = _state()
+    results = verify(node, choose(node, options.nvr or ""), common.progress_for(options))
+    data = {"images": [{"name": one.image, "ok": one.ok, "sha256": one.sha256, "text": one.text} for one in results]}
+    words = {True: "OK", False: "FAILED", None: "UNKNOWN"}
+    _show(options, data, "\n".join(f"{one.image} ... {words[one.ok]} - {one.text}" for one in results))
+    return 1 if any(one.ok is False for one in results) else 0
+
+
+def _diff(options: argparse.Namespace) -> int:
+    if not PLACES.upper.is_dir():
+        raise NodeError(f"the running layer is not mounted at {PLACES.upper}", hint="Is this host a node?")
+    found = list(changes(PLACES.upper, PLACES.image_tree))
+    data = {"changes": [{"path": f"/{one.path}", "kind": one.kind.value, "size": one.size} for one in found]}
+    _show(options, data, "\n".join(f"{one.kind.value:8} /{one.path}" for one in found) or "Nothing was changed.")
+    return 0
+
+
+def _command(commands: Any, name: str, help_text: str, action: common.Action) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(name, help=help_text, description=help_text)
+    made.add_argument("--machine-readable", action="store_true", default=argparse.SUPPRESS, help="as JSON")
+    made.set_defaults(action=action)
+    return made
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="nodectl", description="Look at this oVirt Node and manage its images.")
     common.add_common_options(made)
+    made.add_argument("--machine-readable", action="store_true", help="as JSON")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    shown = commands.add_parser("info", help="show images, layers, and what is booted")
-    shown.add_argument("--machine-readable", action="store_true", help="as JSON")
-    shown.set_defaults(action=_info)
+    _command(commands, "info", "show images, layers, and what is booted", _info)
+    _command(commands, "list", "show images and layers, and what is known of them", _list)
+    checked = _command(commands, "check", "check storage, boot and updates; ends with status 1 when it is bad", _check)
+    checked.add_argument("--oneline", action="store_true", help="the overall state alone")
+    nodectl_update.add(commands, PLACES)
+    back = _command(commands, "rollback", "boot another layer, the next older one unless it is named", _rollback)
+    back.add_argument("--to", "--nvr", metavar="NVR[+N]", help="the layer, or the image that has one")
+    gone = _command(commands, "remove", "remove an image with its layers, or one layer", _remove)
+    gone.add_argument("nvr", metavar="NVR[+N]")
+    verified = _command(commands, "verify", "compare images with the digests recorded when they were written", _verify)
+    verified.add_argument("nvr", nargs="?", metavar="NVR", help="one image (default: all)")
+    _command(commands, "diff", "show what this layer has otherwise than its image", _diff)
+    _command(commands, "motd", "what is to be said at login", _motd)
+    shown = _command(commands, "generate-banner", "show where the administration console answers", _banner)
+    shown.add_argument("--update-issue", action="store_true", help="write it to /etc/issue")
+    nodectl_health.add(commands, PLACES)
     return made
 
 

@@ -3,18 +3,52 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from org_ovirt_node.boot import bls, cmdline, files, grubcfg
+from org_ovirt_node.boot import bls, cmdline, files, grubcfg, grubenv
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.node import lvm
 
 CONFIG = Path("/etc/ovirt-node/node.json")
 PROC_CMDLINE = Path("/proc/cmdline")
 BOOT = Path("/boot")
+
+
+@dataclass(frozen=True)
+class BootState:
+    """What GRUB would do: its variables, and its menu.
+
+    ``saved`` is the last layer that was known to be good, ``trial`` the layer on trial with ``tries`` boots left,
+    ``failed`` a layer that used up its tries.  ``sound`` is False when the environment block is lost, truncated or
+    foreign.  ``first`` is the menu's first entry.
+    """
+
+    saved: str = ""
+    trial: str = ""
+    tries: int = 0
+    failed: str = ""
+    sound: bool = True
+    first: str = ""
+    names: tuple[str, ...] = ()
+
+    @property
+    def good(self) -> str:
+        """What GRUB boots when nothing is on trial."""
+        return self.saved if self.saved in self.names else self.first
+
+    @property
+    def next(self) -> str:
+        """What GRUB boots next, as grub.cfg decides it (boot/grubcfg.py)."""
+        return self.trial if self.pending else self.good
+
+    @property
+    def pending(self) -> bool:
+        """True when a layer on trial would be booted next."""
+        return self.tries > 0 and self.trial in self.names
 
 
 @dataclass(frozen=True)
@@ -26,6 +60,22 @@ class NodeState:
     current: str
     default: str
     entries: tuple[bls.Entry, ...]
+    boot: BootState = field(default_factory=BootState)
+
+    def entry(self, layer: str) -> Optional[bls.Entry]:
+        """The boot entry of ``layer``."""
+        return next((entry for entry in self.entries if entry.name == layer), None)
+
+    @property
+    def all_layers(self) -> tuple[str, ...]:
+        """Every layer, the oldest first."""
+        found = [layer for layers in self.layers.values() for layer in layers]
+        return tuple(sorted(found, key=self.age))
+
+    def age(self, layer: str) -> tuple[int, str]:
+        """A key by which layers sort from old to new: the time of creation, and the name where that is missing."""
+        volume = self.group.find(layer)
+        return (volume.created if volume else 0, layer)
 
 
 def config(path: Path = CONFIG) -> dict[str, Any]:
@@ -52,6 +102,33 @@ def image_of(layer: str) -> str:
     return layer.rpartition("+")[0] or layer
 
 
+def running_layer(running: Path = PROC_CMDLINE) -> str:
+    """The layer that the kernel was started with, empty on a host that is no node."""
+    return argument("ovirt_node.layer", running.read_text(encoding="utf-8", errors="replace"))
+
+
+def boot_state(boot: Path = BOOT, entries: Optional[tuple[bls.Entry, ...]] = None) -> BootState:
+    """Read GRUB's environment block and menu.  Raises BootError when there is no grub.cfg."""
+    folder = files.grub_folder(boot)
+    block = boot / folder / "grubenv"
+    data = block.read_bytes() if block.is_file() else b""
+    values = grubenv.parse(data)
+    menu = boot / folder / grubcfg.ENTRIES_FILE
+    text = menu.read_text(encoding="utf-8", errors="replace") if menu.is_file() else ""
+    found = re.search(r"--id '([^']*)'", text)
+    tries = values.get(grubcfg.TRIES, "")
+    return BootState(
+        saved=values.get(grubcfg.SAVED, ""),
+        trial=values.get(grubcfg.TRIAL, ""),
+        # What grub.cfg compares with: one digit, up to MAX_TRIES.
+        tries=int(tries) if tries in tuple(str(number) for number in range(1, grubcfg.MAX_TRIES + 1)) else 0,
+        failed=values.get(grubcfg.FELL_BACK, ""),
+        sound=len(data) == grubenv.SIZE and data.startswith(grubenv.SIGNATURE),
+        first=found.group(1) if found else "",
+        names=tuple(entry.name for entry in (bls.read_all(boot) if entries is None else entries)),
+    )
+
+
 def state(vg: Optional[str] = None, boot: Path = BOOT, running: Path = PROC_CMDLINE) -> NodeState:
     """Read LVM, /boot and the kernel command line.  Raises NodeError, StorageError or BootError."""
     group = lvm.group(vg or config()["vg"])
@@ -59,14 +136,13 @@ def state(vg: Optional[str] = None, boot: Path = BOOT, running: Path = PROC_CMDL
     for volume in group.tagged(lvm.TAG_LAYER):
         # A layer whose image is gone is still shown, under the image's name.
         images.setdefault(image_of(volume.name), []).append(volume.name)
-    environment = files.read_environment(boot, files.grub_folder(boot))
     entries = bls.read_all(boot)
-    names = [entry.name for entry in entries]
-    default = environment.get(grubcfg.SAVED, "")
+    grub = boot_state(boot, entries)
     return NodeState(
         group=group,
         layers={image: tuple(sorted(layers)) for image, layers in sorted(images.items())},
-        current=argument("ovirt_node.layer", running.read_text(encoding="utf-8", errors="replace")),
-        default=default if default in names else (names[-1] if names else ""),
+        current=running_layer(running),
+        default=grub.next,
         entries=entries,
+        boot=grub,
     )

@@ -17,7 +17,16 @@ from org_ovirt_node.run import run
 TAG_VG, TAG_POOL, TAG_BASE, TAG_LAYER, TAG_VOLUME, TAG_INIT = (
     f"imgbased:{name}" for name in ("vg", "pool", "base", "layer", "volume", "init")
 )
-LV_FIELDS = "lv_name,vg_name,lv_size,lv_attr,lv_tags,pool_lv,origin,data_percent,metadata_percent,lv_path,lv_active"
+#: On an LV that an update made and has not finished: leftovers of a failed update are recognised by it.
+TAG_INCOMPLETE = "ovirt-node:incomplete"
+#: On an image LV: the digest and the length in bytes of what was written to it.
+TAG_SHA256, TAG_SIZE = "ovirt-node:sha256=", "ovirt-node:size="
+LV_FIELDS = (
+    "lv_name,vg_name,lv_size,lv_attr,lv_tags,pool_lv,origin,data_percent,metadata_percent,lv_path,lv_active,"
+    "lv_time,lv_metadata_size"
+)
+#: lv_time as seconds since the epoch (lvm.conf: report/time_format), whatever the time zone is.
+TIME_FORMAT = ("--config", 'report{time_format="%s"}')
 VG_FIELDS = "vg_name,vg_uuid,vg_size,vg_free,vg_extent_size,vg_tags,vg_attr"
 
 
@@ -36,10 +45,33 @@ class LogicalVolume:
     metadata_percent: Optional[float]
     path: str
     active: bool
+    #: When it was made, in seconds since the epoch; 0 where LVM does not tell.
+    created: int = 0
+    #: Of a thin pool: bytes of its metadata.
+    metadata_size: int = 0
 
     @property
     def readonly(self) -> bool:
         return self.attr[1:2] in ("r", "R")
+
+    @property
+    def incomplete(self) -> bool:
+        """True for what an unfinished update left."""
+        return TAG_INCOMPLETE in self.tags
+
+    @property
+    def sha256(self) -> str:
+        """The recorded digest of an image, empty when none was recorded."""
+        return self._value(TAG_SHA256)
+
+    @property
+    def content_size(self) -> int:
+        """The recorded length of an image in bytes, 0 when none was recorded."""
+        value = self._value(TAG_SIZE)
+        return int(value) if value.isdigit() else 0
+
+    def _value(self, prefix: str) -> str:
+        return next((tag[len(prefix) :] for tag in self.tags if tag.startswith(prefix)), "")
 
 
 @dataclass(frozen=True)
@@ -56,6 +88,10 @@ class Group:
 
     def tagged(self, tag: str) -> tuple[LogicalVolume, ...]:
         return tuple(volume for volume in self.volumes if tag in volume.tags)
+
+    def find(self, name: str) -> Optional[LogicalVolume]:
+        """The LV ``name``, or None."""
+        return next((volume for volume in self.volumes if volume.name == name), None)
 
 
 def parse_rows(text: str, kind: str) -> list[dict[str, str]]:
@@ -78,6 +114,10 @@ def _percent(text: str) -> Optional[float]:
     return float(text) if text else None
 
 
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
 def parse_volume(row: dict[str, str]) -> LogicalVolume:
     """One row of ``lvs``."""
     try:
@@ -93,6 +133,8 @@ def parse_volume(row: dict[str, str]) -> LogicalVolume:
             metadata_percent=_percent(row["metadata_percent"]),
             path=row["lv_path"],
             active=row["lv_active"] == "active",
+            created=_number(row.get("lv_time", "")),
+            metadata_size=_number(row.get("lv_metadata_size", "").rstrip("B")),
         )
     except (KeyError, ValueError) as exc:
         raise StorageError(f"LVM's report lacks {exc}", hint="LVM 2.02.158 or newer is needed.") from exc
@@ -129,13 +171,47 @@ def group(name: str) -> Group:
     rows = parse_rows(_report("vgs", VG_FIELDS, ["--select", f"vg_name={name}"]), "vg")
     if not rows:
         raise StorageError(f"there is no volume group {name}", hint="Is its disk connected? 'pvs' lists what is seen.")
-    volumes = parse_rows(_report("lvs", LV_FIELDS, [name]), "lv")
+    volumes = parse_rows(_report("lvs", LV_FIELDS, [*TIME_FORMAT, name]), "lv")
     return _group(rows[0], tuple(parse_volume(row) for row in volumes))
+
+
+def digest_tags(sha256: str, size: int) -> tuple[str, str]:
+    """The tags that record what was written to an image LV; ``size`` in bytes.  ``nodectl verify`` compares with it."""
+    return f"{TAG_SHA256}{sha256}", f"{TAG_SIZE}{size}"
 
 
 def add_tags(name: str, tags: Sequence[str]) -> None:
     """Tag the LV ``vg/lv``."""
-    run(["lvchange", *(word for tag in tags for word in ("--addtag", tag)), name])
+    run(["lvchange", *_tag_words(tags), name])
+
+
+def drop_tags(name: str, tags: Sequence[str]) -> None:
+    """Take tags from the LV ``vg/lv``; those that it does not have do no harm."""
+    run(["lvchange", *(word for tag in tags for word in ("--deltag", tag)), name])
+
+
+def create_linear(vg: str, name: str, size: int, tags: Sequence[str]) -> None:
+    """Make a plain LV of at least ``size`` bytes with ``tags``; what was on its extents before is not a file system."""
+    run(["lvcreate", "--yes", "--wipesignatures", "y", "--size", f"{size}b", "--name", name, *_tag_words(tags), vg])
+
+
+def create_thin(vg: str, pool: str, name: str, size: int, tags: Sequence[str]) -> None:
+    """Make a thin LV of ``size`` bytes in ``pool`` with ``tags``."""
+    run(["lvcreate", "--yes", "--virtualsize", f"{size}b", "--name", name, *_tag_words(tags), "--thin", f"{vg}/{pool}"])
+
+
+def _tag_words(tags: Sequence[str]) -> list[str]:
+    return [word for tag in tags for word in ("--addtag", tag)]
+
+
+def rename(vg: str, name: str, new: str) -> None:
+    """Rename an LV."""
+    run(["lvrename", vg, name, new])
+
+
+def remove(name: str) -> None:
+    """Remove the LV ``vg/lv``, which nobody uses.  Raises CommandError."""
+    run(["lvremove", "--yes", name], hint="Is it still mounted? See 'findmnt'.")
 
 
 def set_readonly(name: str) -> None:

@@ -1,0 +1,224 @@
+"""Is the node healthy after a boot?  The administrator's checks, marking a layer good, and noticing a fallback.
+
+``/etc/ovirt-node/health.d/required.d``: every program there must end with status 0, or the boot counts as failed.
+``/etc/ovirt-node/health.d/wanted.d``: what fails there is reported, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import stat
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Optional
+
+from org_ovirt_node.boot import trial
+from org_ovirt_node.boot.files import write_durably
+from org_ovirt_node.errors import CommandError, NodeError
+from org_ovirt_node.node import bootstate, journal, lvm
+from org_ovirt_node.node.layers import boot_state, config, image_of, running_layer, state
+from org_ovirt_node.node.places import Places
+from org_ovirt_node.run import clean_environment, run
+
+log = logging.getLogger(__name__)
+
+FOLDER = "etc/ovirt-node/health.d"
+REQUIRED, WANTED = "required.d", "wanted.d"
+#: Seconds for one program; a boot must not wait for ever for a check that hangs.
+LIMIT = 300.0
+#: What a fallback and a failed boot leave for motd and check.
+FILE = "health.json"
+#: A priority of syslog(3) in front of a line, as sd-daemon(3) has it.
+ERROR = "<3>"
+FAILED_UNITS = ["systemctl", "--failed", "--plain", "--no-legend"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One program that was run: exit status, or -1 when it could not be started or took too long."""
+
+    name: str
+    required: bool
+    status: int
+    output: str
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """A layer that was given up: ``running`` is what was booted instead."""
+
+    failed: str
+    running: str
+    reason: str
+
+
+def programs(live: Path, folder: str) -> tuple[Path, ...]:
+    """The executable files in a folder of checks, by name; what ends in ~ or begins with a dot is left out."""
+    place = live / FOLDER / folder
+    found = sorted(place.iterdir()) if place.is_dir() else []
+    return tuple(
+        path
+        for path in found
+        if path.is_file()
+        and path.stat().st_mode & stat.S_IXUSR
+        and not path.name.startswith(".")
+        and path.name[-1] != "~"
+    )
+
+
+def run_checks(live: Path, limit: float = LIMIT) -> tuple[Check, ...]:
+    """Run all checks, the required ones first; one that fails does not keep the others from running."""
+    return tuple(
+        _run_check(path, folder == REQUIRED, limit) for folder in (REQUIRED, WANTED) for path in programs(live, folder)
+    )
+
+
+def _run_check(path: Path, required: bool, limit: float) -> Check:
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        done = subprocess.run(
+            [os.fspath(path)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            env=clean_environment(),
+            timeout=limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Check(name, required, -1, f"no answer within {limit:g} s")
+    except OSError as exc:
+        return Check(name, required, -1, f"it cannot be started: {exc.strerror}")
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return Check(name, required, done.returncode, " / ".join(lines[-3:]))
+
+
+def healthy(checks: tuple[Check, ...]) -> bool:
+    """True when every required check passed."""
+    return all(check.ok for check in checks if check.required)
+
+
+def describe(check: Check) -> str:
+    """A failed check as a sentence."""
+    how = f"ended with status {check.status}" if check.status >= 0 else "did not run to its end"
+    return f"the check {check.name} {how}: {check.output or 'it said nothing'}"
+
+
+def record(places: Places, reason: str) -> None:
+    """Keep why a layer on trial failed, for the layer that will run instead; on /var, which both share."""
+    layer = running_layer(places.cmdline)
+    data = {"format": 1, "failed": layer, "running": "", "reason": reason}
+    write_durably(places.state / FILE, (json.dumps(data) + "\n").encode())
+
+
+def last_fallback(places: Places) -> Optional[Fallback]:
+    """The fallback that the running layer came from, or None."""
+    try:
+        data = json.loads((places.state / FILE).read_text(encoding="utf-8"))
+        return Fallback(str(data["failed"]), str(data["running"]), str(data["reason"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def boot_good(places: Places) -> str:
+    """The boot has succeeded: mark a layer on trial good, notice a fallback; says what was done.
+
+    Raises NodeError when /boot cannot be changed.
+    """
+    layer = running_layer(places.cmdline)
+    if not layer:
+        return "this host does not run from a layer"
+    before = boot_state(places.boot)
+    options = places.cmdline.read_text(encoding="utf-8", errors="replace")
+    tried = trial.on_trial(options) and before.saved != layer
+    if tried or before.saved not in before.names or not before.sound:
+        bootstate.mark_good(places.boot, layer)
+        said = f"{layer} is marked good"
+    else:
+        # Booted by choice or by fallback: the default stays what it is.
+        bootstate.mark_good(places.boot, before.saved)
+        said = f"{layer} runs; the default is {before.saved}"
+    gone = _given_up(before.trial, before.pending, before.failed, layer, places)
+    if gone:
+        _keep_fallback(places, gone, layer)
+        said = f"the layer {gone.failed} did not become healthy and was given up; {layer} runs instead: {gone.reason}"
+    elif tried:
+        (places.state / FILE).unlink(missing_ok=True)
+        _note_good(places, layer)
+        _drop_tags(places, layer)
+    places.good.parent.mkdir(parents=True, exist_ok=True)
+    places.good.write_text(layer + "\n", encoding="utf-8")
+    return said
+
+
+def _given_up(on_trial: str, pending: bool, failed: str, layer: str, places: Places) -> Optional[Fallback]:
+    """The fallback that this boot is, if it is one: by GRUB's variables, or by the journal where they were lost."""
+    update = journal.load(places.state)
+    name = failed if failed and failed != layer else ""
+    lost = ""
+    forgotten = not name and not pending and not on_trial and update is not None and update.undecided
+    if forgotten and update is not None and update.previous == layer and update.layer not in ("", layer):
+        name, lost = update.layer, "GRUB's environment block was lost, so it was not tried"
+    if not name:
+        return None
+    noted = last_fallback(places)
+    if noted is not None and noted.failed == name and noted.running:
+        return None
+    reason = noted.reason if noted is not None and noted.failed == name else lost
+    return Fallback(name, layer, reason or "its boots came to no end (a panic, a root that was not found, or a reset)")
+
+
+def _keep_fallback(places: Places, fallback: Fallback, layer: str) -> None:
+    write_durably(places.state / FILE, (json.dumps({"format": 1, **asdict(fallback)}) + "\n").encode())
+    update = journal.load(places.state)
+    if update is not None and update.layer == fallback.failed:
+        update.reason = fallback.reason
+        journal.save(update, places.state)
+
+
+def _note_good(places: Places, layer: str) -> None:
+    update = journal.load(places.state)
+    if update is not None and update.layer == layer:
+        update.good = time.strftime(journal.TIME, time.gmtime())
+        journal.save(update, places.state)
+
+
+def _drop_tags(places: Places, layer: str) -> None:
+    """An update that was killed after its last write but one: its volumes are complete, as this boot shows."""
+    try:
+        node = state(config(places.config)["vg"], places.boot, places.cmdline)
+        for name in (layer, image_of(layer)):
+            volume = node.group.find(name)
+            if volume is not None and volume.incomplete:
+                lvm.drop_tags(f"{node.group.name}/{name}", [lvm.TAG_INCOMPLETE])
+    except NodeError as exc:
+        log.warning("tags stay: %s", exc)
+
+
+def boot_bad(places: Places) -> str:
+    """The boot has failed: keep the reason for the layer that will run instead; returns it."""
+    reason = _failed_units()
+    noted = last_fallback(places)
+    if noted is not None and noted.failed == running_layer(places.cmdline) and not noted.running:
+        # The health checks know better what it was.
+        return noted.reason
+    record(places, reason)
+    return reason
+
+
+def _failed_units() -> str:
+    try:
+        listing = run(FAILED_UNITS, check=False, timeout=30).stdout
+    except CommandError:
+        listing = ""
+    units = [line.split()[0] for line in listing.splitlines() if line.split()]
+    return f"units failed: {', '.join(units)}" if units else "the boot was not complete in time"

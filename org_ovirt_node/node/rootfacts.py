@@ -1,0 +1,109 @@
+"""What boot/reachable.py asks for, gathered from the running node.
+
+Programs and formats: ``pvs(8)`` and ``lsblk(8)`` as JSON; drivers from sysfs (kernel: Documentation/driver-api).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from org_ovirt_node.errors import StorageError
+from org_ovirt_node.node import lvm
+from org_ovirt_node.run import run
+
+SYS_BLOCK = Path("/sys/class/block")
+SYS = Path("/sys")
+MPATH_UUID = "mpath-"
+#: lsblk's TYPE and TRAN → the part of the stack that the initramfs must know.
+TYPES = {"mpath": "multipath", "crypt": "crypt"}
+RAID = {
+    "raid0": "raid0",
+    "raid1": "raid1",
+    "raid10": "raid10",
+    "raid4": "raid456",
+    "raid5": "raid456",
+    "raid6": "raid456",
+}
+TRANSPORTS = {"iscsi": "iscsi"}
+
+
+def physical_volumes(vg: str) -> dict[str, str]:
+    """The PVs of ``vg``: device → UUID.  Raises StorageError and CommandError."""
+    text = run(["pvs", "--reportformat", "json", "--options", "pv_name,pv_uuid", "--select", f"vg_name={vg}"]).stdout
+    return {row["pv_name"]: row["pv_uuid"] for row in lvm.parse_rows(text, "pv")}
+
+
+def block_tree(devices: list[str]) -> list[dict[str, Any]]:
+    """What lies below ``devices``, as lsblk's inverse tree."""
+    if not devices:
+        return []
+    text = run(["lsblk", "--json", "--inverse", "--output", "KNAME,TYPE,TRAN", *devices]).stdout
+    try:
+        found: list[dict[str, Any]] = json.loads(text)["blockdevices"]
+    except (ValueError, KeyError, TypeError) as exc:
+        raise StorageError("lsblk's report could not be read", hint="Run 'lsblk --json --inverse' to see it.") from exc
+    return found
+
+
+def walk(nodes: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Every device in a tree of lsblk."""
+    for node in nodes:
+        yield node
+        yield from walk(node.get("children") or [])
+
+
+def stack_of(nodes: list[dict[str, Any]]) -> frozenset[str]:
+    """Which parts of the storage stack are in the tree."""
+    found = set()
+    for node in walk(nodes):
+        kind, transport = str(node.get("type") or ""), str(node.get("tran") or "")
+        found |= {TYPES[kind]} if kind in TYPES else set()
+        found |= {TRANSPORTS[transport]} if transport in TRANSPORTS else set()
+        found |= {RAID[kind]} if kind in RAID else set()
+    return frozenset(found)
+
+
+def maps_of(nodes: list[dict[str, Any]], sys_block: Path = SYS_BLOCK) -> tuple[str, ...]:
+    """The WWIDs of the multipath maps in the tree: device-mapper's UUID is ``mpath-<wwid>``."""
+    found = []
+    for node in walk(nodes):
+        uuid = sys_block / str(node.get("kname")) / "dm/uuid"
+        text = uuid.read_text(encoding="ascii").strip() if uuid.is_file() else ""
+        if text.startswith(MPATH_UUID):
+            found.append(text[len(MPATH_UUID) :])
+    return tuple(dict.fromkeys(found))
+
+
+def drivers_of(nodes: list[dict[str, Any]], sys_block: Path = SYS_BLOCK, sys: Path = SYS) -> tuple[str, ...]:
+    """The kernel modules that drive the disks in the tree, from the disk up to its bus.
+
+    A driver that is built into the kernel has no module, and is left out.
+    """
+    found: list[str] = []
+    for node in walk(nodes):
+        if node.get("type") != "disk":
+            continue
+        place = (sys_block / str(node.get("kname"))).resolve()
+        while place != sys.resolve() and place != place.parent:
+            module = place / "driver/module"
+            if module.exists():
+                found.append(module.resolve().name)
+            place = place.parent
+    return tuple(dict.fromkeys(found))
+
+
+def builtin_modules(tree: Path, kernel: str) -> frozenset[str]:
+    """The modules that the kernel of the image mounted at ``tree`` has built in (kbuild: modules.builtin)."""
+    path = tree / "usr/lib/modules" / kernel / "modules.builtin"
+    if not path.is_file():
+        return frozenset()
+    return frozenset(Path(line).stem.replace("-", "_") for line in path.read_text(encoding="utf-8").split())
+
+
+def uses_devices_file(root: Path) -> bool:
+    """True when the LVM of the system at ``root`` looks only at the disks in its devices file."""
+    asked = run(["lvmconfig", "--type", "full", "devices/use_devicesfile"], root=root, check=False)
+    return asked.ok and asked.stdout.strip() == "use_devicesfile=1"

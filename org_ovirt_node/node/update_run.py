@@ -1,0 +1,211 @@
+"""Runs an update to its end, or takes it back: the list of its steps, undoing, cancelling."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from org_ovirt_node.errors import CommandError, Interrupted, NodeError
+from org_ovirt_node.install.root import image_tree
+from org_ovirt_node.node import bootstate, carry, inhibit, journal, lock, lvm, remove, shared
+from org_ovirt_node.node.layers import NodeState, config, state
+from org_ovirt_node.node.places import Places
+from org_ovirt_node.node.update import Prepared, Request, Update
+from org_ovirt_node.progress import Progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A named step: ``text`` is for people, ``name`` for logs, tests and JSON readers."""
+
+    name: str
+    text: str
+    action: Callable[[Update], None]
+
+
+#: The first one writes nothing.
+STEPS = (
+    Step("preflight", "Checking the node and the image", Update.preflight),
+    Step("leftovers", "Clearing what an unfinished update left", Update.leftovers),
+    Step("room", "Making room", Update.room),
+    Step("image", "Making the image's volume", Update.image),
+    Step("transfer", "Writing the image", Update.transfer),
+    Step("read-back", "Reading the image back", Update.read_back),
+    Step("layer", "Making the layer", Update.make_layer),
+    Step("merge", "Merging /etc", Update.merge_etc),
+    Step("carry", "Taking along root's home and what the image brings for /var", Update.carry),
+    Step("boot-files", "Copying kernel and initramfs", Update.boot_files),
+    Step("reachable", "Checking that the new root can be reached", Update.reachable),
+    Step("release", "Unmounting", Update.release),
+    Step("entry", "Writing the boot entry", Update.entry),
+    Step("trial", "Putting the new layer on trial", Update.trial),
+    Step("finish", "Finishing", Update.finish),
+)
+#: Steps whose time is the disk's and the source's, not ours.
+DEVICE_BOUND = ("transfer", "read-back")
+#: From this step on the update has happened: what comes after it is not undone, but done again.
+COMMITTED = "trial"
+
+
+def run_steps(update: Update, steps: tuple[Step, ...] = STEPS) -> None:
+    """Do ``steps`` in their order; the time of each is kept.  Raises NodeError."""
+    for step in steps:
+        update.progress.step(step.name, step.text)
+        started = time.monotonic()
+        try:
+            step.action(update)
+        except NodeError as exc:
+            log.error("step %s failed: %s", step.name, exc)
+            raise
+        update.seconds[step.name] = time.monotonic() - started
+        if step.name != "preflight":
+            update.journal.done.append(step.name)
+            journal.save(update.journal, update.places.state)
+        log.info("step %s took %.1f s", step.name, update.seconds[step.name])
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """What is on its way back must not be cut short by the next Ctrl-C."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def update(request: Request, progress: Progress, places: Places) -> Update:
+    """Do all steps.  Raises NodeError; whatever ends it early is undone, and the node boots what it booted before."""
+    carry.check_keep(places, request.keep)
+    with (
+        lock.locked("the update", places.lock),
+        inhibit.held_off("an update is being written", wanted=request.inhibit),
+        ExitStack() as outer,
+    ):
+        stack = outer.enter_context(ExitStack())
+        doing = Update(request, progress, stack, places)
+        try:
+            run_steps(doing)
+            return doing
+        except (KeyboardInterrupt, Interrupted) as exc:
+            _undo_after(doing, stack, "it was interrupted")
+            raise Interrupted(
+                f"the update was interrupted {_outcome(doing)}", hint="Run it again at any time."
+            ) from exc
+        except NodeError as exc:
+            _undo_after(doing, stack, exc.message)
+            raise
+
+
+def _committed(doing: Update) -> bool:
+    return hasattr(doing, "journal") and doing.journal.completed(COMMITTED)
+
+
+def _outcome(doing: Update) -> str:
+    if _committed(doing):
+        return "at its very end: the next boot tries the new layer"
+    return "and undone: the node boots what it booted before"
+
+
+def _undo_after(doing: Update, stack: ExitStack, reason: str) -> None:
+    """Release everything, then remove what was made."""
+    with uninterrupted():
+        if not hasattr(doing, "journal") or _committed(doing):
+            return
+        doing.progress.step("undo", "Undoing the update")
+        try:
+            stack.close()
+            undo(doing.places)
+            doing.journal.reason = reason
+            journal.save(doing.journal, doing.places.state)
+        except (NodeError, OSError) as exc:
+            # The error that led here is the one to be seen; the next run removes what is left.
+            log.exception("the update could not be undone")
+            doing.progress.detail(f"not everything could be undone ({exc}); the next update removes it")
+
+
+def undo(places: Places) -> tuple[str, ...]:
+    """Remove everything of an unfinished update; returns the volumes.  Raises NodeError."""
+    node = _state(places)
+    _take_back_added(node, places)
+    layer = node.group.find(node.boot.trial)
+    if node.boot.pending and layer is not None and layer.incomplete and node.boot.trial != node.current:
+        bootstate.set_default(places.boot, node.boot.good)
+        node = _state(places)
+    return remove.remove_leftovers(node, places)
+
+
+def _take_back_added(node: NodeState, places: Places) -> None:
+    """Remove from the shared volumes what the update added, as long as nobody changed it."""
+    last = journal.load(places.state)
+    image = node.group.find(last.image) if last else None
+    if last is None or not last.added or image is None or not image.sha256:
+        return
+    try:
+        with image_tree(f"{places.dev}/{node.group.name}/{image.name}", places.work) as tree:
+            shared.take_back(tree, places.live, last.added)
+    except CommandError as exc:
+        log.warning("what was added to the shared volumes stays: %s", exc)
+    last.added = []
+    journal.save(last, places.state)
+
+
+def _state(places: Places) -> NodeState:
+    return state(config(places.config)["vg"], places.boot, places.cmdline)
+
+
+def cancel(progress: Progress, places: Places) -> str:
+    """Undo the update that runs, that was cut short, or that awaits its reboot; says what was done.
+
+    Raises NodeError when there is nothing to cancel, or the new layer runs already.
+    """
+    if lock.interrupt_holder(places.lock):
+        return "the running update was stopped and undone"
+    with lock.locked("cancelling", places.lock), uninterrupted():
+        node = _state(places)
+        pending = node.boot.trial if node.boot.pending and node.boot.trial != node.current else ""
+        if not pending and not remove.leftovers(node):
+            if node.current and node.boot.trial == node.current:
+                raise NodeError(
+                    f"{node.current} runs already, so its update cannot be cancelled", hint="See 'nodectl rollback'."
+                )
+            raise NodeError("there is no update to cancel")
+        _take_back_added(node, places)
+        if pending:
+            progress.detail(f"removing {pending}")
+            # Back to what GRUB boots without the trial, before anything of the trial is removed.
+            bootstate.set_default(places.boot, node.boot.good)
+            _remove_pending(_state(places), pending, places)
+        remove.remove_leftovers(_state(places), places)
+        journal.remove(places.state)
+        return f"the update {f'to {pending} ' if pending else ''}was undone"
+
+
+def _remove_pending(node: NodeState, layer: str, places: Places) -> None:
+    """Remove the layer, and its image when no other layer uses it."""
+    image = next((name for name, layers in node.layers.items() if layer in layers), "")
+    alone = node.layers.get(image) == (layer,) and node.group.find(image) is not None
+    for name in (layer, *((image,) if alone else ())):
+        volume = node.group.find(name)
+        if volume is not None and not volume.incomplete:
+            lvm.add_tags(f"{node.group.name}/{name}", [lvm.TAG_INCOMPLETE])
+
+
+def only_plan(request: Request, progress: Progress, places: Places) -> Prepared:
+    """What an update would do; nothing is written."""
+    carry.check_keep(places, request.keep)
+    with ExitStack() as stack:
+        return Update(request, progress, stack, places).prepare(merge=True)
+
+
+def own_seconds(update: Update) -> float:
+    """The time of the steps that are ours: all but transfer and read-back."""
+    return sum(seconds for name, seconds in update.seconds.items() if name not in DEVICE_BOUND)
