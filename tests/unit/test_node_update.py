@@ -1,0 +1,389 @@
+"""An update from its first step to its last: run, killed, cancelled, refused, and run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from org_ovirt_node.boot import bls, cpio, trial
+from org_ovirt_node.errors import BootError, Interrupted, NodeError, StorageError
+from org_ovirt_node.kickstart.model import NodeSection
+from org_ovirt_node.mounts import mounted
+from org_ovirt_node.node import journal, lvm, update_run
+from org_ovirt_node.node.layers import state
+from org_ovirt_node.node.places import Places
+from org_ovirt_node.node.update import Request, Update
+from org_ovirt_node.node.update_run import STEPS
+from org_ovirt_node.progress import Silent
+from tests.support.fakenode import MIB, NEW, OLD, VG, FakeNode, make_node, path_with_fakes
+
+NAMES = [step.name for step in STEPS]
+COMMITTED = NAMES.index("trial")
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
+    # In memory: a few hundred fsyncs on a busy disk would take minutes.
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ovirt-node-") as folder:
+        made = make_node(Path(folder) / "node")
+        monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
+        yield made
+        assert str(made.home) not in Path("/proc/self/mountinfo").read_text(), "something is left mounted"
+
+
+def request(node: FakeNode, **more: object) -> Request:
+    data = (node.home / "new.squashfs").read_bytes()
+    section = NodeSection(images=(f"file://{node.home}/new.squashfs",), sha256=hashlib.sha256(data).hexdigest())
+    return Request(section, inhibit=False, **more)  # type: ignore[arg-type]
+
+
+def run(node: FakeNode, **more: object) -> Update:
+    return update_run.update(request(node, **more), Silent(), node.places)
+
+
+def assert_untouched(node: FakeNode) -> None:
+    """The node boots what it booted before, and nothing of the update is there."""
+    assert node.grubenv["saved_entry"] == f"{OLD}+1"
+    assert "trial_entry" not in node.grubenv
+    assert node.menu == [f"{OLD}+1"]
+    assert sorted(node.volumes) == sorted(["pool00", OLD, f"{OLD}+1"])
+    assert not (node.places.boot / f"{NEW}+1").exists()
+    assert not (node.places.live / "var/lib/new").exists()
+
+
+def layer_root(node: FakeNode, name: str, layer: str = f"{NEW}+1") -> Path:
+    return node.places.dev / VG / layer
+
+
+def read_layer(node: FakeNode, path: str) -> str:
+    """A file of the new layer's upper side."""
+    with mounted(str(node.places.dev / VG / f"{NEW}+1"), node.home / "peek", fstype="ext4", options=["ro"]) as base:
+        return (base / "upper" / path).read_text()
+
+
+def test_an_update_makes_image_and_layer_and_puts_them_on_trial(node: FakeNode) -> None:
+    done = run(node)
+    assert list(done.seconds) == NAMES
+    assert node.grubenv == {"saved_entry": f"{OLD}+1", "trial_entry": f"{NEW}+1", "trial_tries": "3"}
+    image = node.volumes[NEW]
+    data = (node.home / "new.squashfs").read_bytes()
+    assert (node.places.dev / VG / NEW).read_bytes()[: len(data)] == data
+    assert image == [lvm.TAG_BASE, *lvm.digest_tags(hashlib.sha256(data).hexdigest(), len(data))]
+    assert node.lvm["lvs"][NEW]["readonly"]
+    assert node.volumes[f"{NEW}+1"] == [lvm.TAG_LAYER]
+    assert (node.places.boot / f"{NEW}+1/vmlinuz").read_bytes() == NEW.encode()
+    last = journal.load(node.places.state)
+    assert last is not None and last.finished and last.done == NAMES[1:]
+
+
+def test_failures_row_3_the_last_good_layer_stays_the_first_entry(node: FakeNode) -> None:
+    run(node)
+    assert node.menu == [f"{OLD}+1", f"{NEW}+1"]
+
+
+def test_failures_row_6_etc_is_merged_and_conflicts_are_reported(node: FakeNode) -> None:
+    done = run(node)
+    assert read_layer(node, "etc/list") == "a, mine\nb\nc\nd\ne, new\n"
+    assert read_layer(node, "etc/motd") == "mine\n"
+    assert [one["path"] for one in done.journal.conflicts] == ["/etc/motd"]
+    beside = done.journal.conflicts[0]["beside"]
+    assert read_layer(node, beside.lstrip("/")) == "new\n"
+
+
+def test_failures_row_20_kernel_arguments_keep_their_order_and_old_image_ones_go(node: FakeNode) -> None:
+    run(node)
+    entry = next(entry for entry in bls.read_all(node.places.boot) if entry.name == f"{NEW}+1")
+    words = trial.without_trial(entry.options).split()
+    assert words[-4:] == ["console=tty0", "new_image=1", "user=second", "user=first"]
+    assert "old_image=1" not in words
+    assert f"ovirt_node.layer={NEW}+1" in words
+    assert trial.on_trial(entry.options)
+
+
+def test_what_the_image_brings_for_shared_volumes_is_added_and_nothing_overwritten(node: FakeNode) -> None:
+    done = run(node)
+    live = node.places.live / "var"
+    assert (live / "lib/new/state").read_text() == "new\n"
+    assert (live / "log/new").read_text() == "new\n"
+    assert (live / "lib/old").read_text() == "old\n"
+    assert done.journal.added == ["var/lib/new", "var/lib/new/state", "var/log/new"]
+
+
+def test_roots_home_goes_along_and_other_paths_when_they_are_kept(node: FakeNode) -> None:
+    (node.places.live / "opt/tool").mkdir(parents=True)
+    (node.places.live / "opt/tool/file").write_text("tool")
+    run(node, keep=("/opt/tool",))
+    assert read_layer(node, "root/mine") == "mine\n"
+    assert read_layer(node, "opt/tool/file") == "tool"
+
+
+def test_the_host_initrd_has_this_hosts_files(node: FakeNode) -> None:
+    run(node)
+    found = cpio.read_host_initrd((node.places.boot / f"{NEW}+1/host.img").read_bytes())
+    assert found["/etc/lvm/devices/system.devices"].content.startswith(b"IDTYPE=")
+    assert (node.places.boot / f"{NEW}+1/host.img").stat().st_mode & 0o777 == 0o600
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: no handler of the program sees it, and the mounts go as they do with the machine."""
+
+
+def killed(node: FakeNode, where: str, name: str) -> None:
+    """Run the update up to ``step``, and kill it before or after that."""
+
+    def deadly(step: update_run.Step) -> update_run.Step:
+        def act(update: Update) -> None:
+            if where == "after":
+                step.action(update)
+            raise Killed
+
+        return update_run.Step(step.name, step.text, act)
+
+    steps = tuple(deadly(step) if step.name == name else step for step in STEPS)
+    with ExitStack() as stack, pytest.raises(Killed):
+        update_run.run_steps(Update(request(node), Silent(), stack, node.places), steps)
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("step", NAMES)
+def test_failures_row_4_a_killed_update_can_be_run_again(node: FakeNode, step: str, where: str) -> None:
+    killed(node, where, step)
+    number = NAMES.index(step)
+    found = state(VG, node.places.boot, node.places.cmdline)
+    # Bootable as before: GRUB's default is the running layer, and its files and volumes are there.
+    assert found.boot.good == f"{OLD}+1"
+    assert {OLD, f"{OLD}+1"} <= set(node.volumes)
+    assert (node.places.boot / f"{OLD}+1/vmlinuz").read_bytes() == b"kernel"
+    committed = number > COMMITTED or (number == COMMITTED and where == "after")
+    assert found.boot.pending == committed
+    if committed:
+        with pytest.raises(NodeError, match=f"an update to {NEW}\\+1 awaits its reboot"):
+            run(node)
+        return
+    run(node)
+    assert node.grubenv["trial_entry"] == f"{NEW}+1"
+    assert all(lvm.TAG_INCOMPLETE not in tags for tags in node.volumes.values())
+
+
+@pytest.mark.parametrize("step", NAMES)
+def test_an_update_killed_after_any_step_can_be_cancelled(node: FakeNode, step: str) -> None:
+    killed(node, "after", step)
+    made_nothing = NAMES.index(step) < NAMES.index("image")
+    if made_nothing:
+        with pytest.raises(NodeError, match="no update to cancel"):
+            update_run.cancel(Silent(), node.places)
+    else:
+        update_run.cancel(Silent(), node.places)
+    assert_untouched(node)
+
+
+def test_an_image_that_was_read_back_is_not_written_twice(node: FakeNode) -> None:
+    killed(node, "after", "merge")
+    before = len([call for call in node.calls if call.startswith("lvcreate")])
+    done = run(node)
+    assert done.reused
+    made = [call for call in node.calls if call.startswith("lvcreate")][before:]
+    assert len(made) == 1 and f"--name {NEW}+1" in made[0]
+
+
+def test_an_image_whose_digest_is_not_asked_for_is_written_again(node: FakeNode) -> None:
+    killed(node, "after", "merge")
+    section = NodeSection(images=(f"file://{node.home}/new.squashfs",), nosignature=True)
+    assert not update_run.update(Request(section, inhibit=False), Silent(), node.places).reused
+
+
+def fail_at(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
+    """Let the step ``name`` do its work and then fail."""
+
+    def failing(step: update_run.Step) -> update_run.Step:
+        def act(update: Update) -> None:
+            step.action(update)
+            raise error
+
+        return update_run.Step(step.name, step.text, act)
+
+    steps = tuple(failing(step) if step.name == name else step for step in STEPS)
+    monkeypatch.setattr(update_run, "STEPS", steps)
+    original = update_run.run_steps
+    monkeypatch.setattr(update_run, "run_steps", lambda doing: original(doing, steps))
+
+
+@pytest.mark.parametrize(
+    "error", [NodeError("broken"), StorageError("no space"), KeyboardInterrupt(), Interrupted("x")]
+)
+@pytest.mark.parametrize("step", NAMES[: COMMITTED + 1])
+def test_failures_rows_25_and_28_a_failure_late_or_early_leaves_the_node_as_it_was(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
+) -> None:
+    with monkeypatch.context() as patch:
+        fail_at(patch, step, error)
+        with pytest.raises(Interrupted if not isinstance(error, NodeError) else type(error)):
+            run(node)
+    assert_untouched(node)
+    run(node)
+    assert node.grubenv["trial_entry"] == f"{NEW}+1"
+
+
+def test_failures_row_25_an_image_that_is_cut_short_is_refused(node: FakeNode) -> None:
+    image = node.home / "new.squashfs"
+    wanted = request(node)
+    os.truncate(image, image.stat().st_size - 4096)
+    with pytest.raises(NodeError):
+        update_run.update(wanted, Silent(), node.places)
+    assert_untouched(node)
+
+
+def test_failures_row_1_a_new_layer_whose_root_is_not_reachable_never_becomes_default(node: FakeNode) -> None:
+    node.set(pv_uuid="ZZZZZZ-1234-5678-9abc-def0-1234-GhIjKl")
+    with pytest.raises(BootError, match="does not name /dev/vda3"):
+        run(node)
+    assert_untouched(node)
+
+
+def test_a_second_update_before_the_reboot_is_refused(node: FakeNode) -> None:
+    run(node)
+    with pytest.raises(NodeError, match="awaits its reboot"):
+        run(node)
+
+
+def test_an_update_to_the_installed_image_is_refused(node: FakeNode) -> None:
+    run(node)
+    update_run.cancel(Silent(), node.places)
+    run(node)
+    node.booted(f"{NEW}+1")
+    with pytest.raises(NodeError, match="on trial and not marked good"):
+        run(node)
+
+
+def test_failures_row_2_no_room_on_boot_is_known_before_the_first_write(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from org_ovirt_node.node import survey
+
+    monkeypatch.setattr(survey, "free_bytes", lambda folder: MIB)
+    with pytest.raises(NodeError, match=r"/boot has no room .*: .* are needed, 1.0 MiB are free, .* are missing"):
+        run(node)
+    assert not [call for call in node.calls if call.split()[0] in ("lvcreate", "lvremove", "lvchange")]
+    assert_untouched(node)
+
+
+def test_no_room_in_the_volume_group_is_known_before_the_first_write(node: FakeNode) -> None:
+    node.set(size=204 * MIB)
+    with pytest.raises(
+        NodeError, match=r"volume group onn has no room for the image: 4.0 MiB are needed, 0 B are free"
+    ):
+        run(node)
+    assert_untouched(node)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"data_percent": 99.0}, r"the thin pool pool00 has no room for the layer: .* 2.0 MiB are free"),
+        ({"metadata_percent": 95.0}, r"metadata of the thin pool pool00 is 95 % full.*lvextend --poolmetadatasize"),
+    ],
+)
+def test_failures_row_10_a_full_pool_is_known_before_the_first_write(
+    node: FakeNode, values: dict[str, float], said: str
+) -> None:
+    node.set(**values)
+    with pytest.raises(NodeError, match=said):
+        run(node)
+    assert_untouched(node)
+
+
+def test_a_missing_shared_volume_is_named(node: FakeNode) -> None:
+    node.set(mounts=[one for one in node.lvm["mounts"] if one["target"] != "/var"])
+    with pytest.raises(NodeError, match="/var is no separate volume"):
+        run(node)
+
+
+def test_two_updates_at_a_time_are_refused(node: FakeNode) -> None:
+    from org_ovirt_node.node import lock
+
+    with lock.locked("another", node.places.lock), pytest.raises(NodeError, match=f"process {os.getpid()}"):
+        run(node)
+
+
+def test_the_oldest_image_goes_only_when_there_is_no_room_beside_it(node: FakeNode) -> None:
+    node.add_layer("node-0.9-1", 50, [])
+    node.set(size=212 * MIB)
+    run(node)
+    assert "node-0.9-1" in node.volumes, "there were 4 MiB free"
+    update_run.cancel(Silent(), node.places)
+    node.set(size=208 * MIB)
+    run(node)
+    assert "node-0.9-1" not in node.volumes
+    assert node.menu == [f"{OLD}+1", f"{NEW}+1"]
+
+
+def test_failures_row_15_images_beyond_the_slots_go_at_the_end_the_oldest_first(node: FakeNode) -> None:
+    for number, created in ((7, 70), (8, 60), (9, 90)):
+        node.add_layer(f"node-0.{number}-1", created, [])
+    run(node)
+    assert [name for name in node.volumes if name.startswith("node-0") and "+" not in name] == ["node-0.9-1"]
+    assert {OLD, NEW} <= set(node.volumes)
+
+
+def test_failures_row_29_a_kernel_that_the_running_layer_uses_is_not_removed(node: FakeNode) -> None:
+    for number, created in ((7, 70), (8, 60), (9, 90)):
+        node.add_layer(f"node-0.{number}-1", created, [])
+    path = bls.entry_path(node.places.boot, f"{OLD}+1")
+    path.write_text(path.read_text().replace(f"linux /{OLD}+1/", "linux /node-0.8-1+1/"))
+    run(node)
+    assert (node.places.boot / "node-0.8-1+1/vmlinuz").exists()
+    assert "node-0.8-1" in node.volumes and "node-0.7-1" not in node.volumes
+
+
+def test_cancelling_a_pending_update_takes_everything_back(node: FakeNode) -> None:
+    run(node)
+    assert "undone" in update_run.cancel(Silent(), node.places)
+    assert_untouched(node)
+    with pytest.raises(NodeError, match="no update to cancel"):
+        update_run.cancel(Silent(), node.places)
+
+
+def test_what_an_update_added_and_a_user_changed_stays(node: FakeNode) -> None:
+    run(node)
+    (node.places.live / "var/log/new").write_text("changed by a user\n")
+    update_run.cancel(Silent(), node.places)
+    assert (node.places.live / "var/log/new").read_text() == "changed by a user\n"
+
+
+def test_the_running_layer_is_never_taken_for_a_leftover(node: FakeNode) -> None:
+    run(node)
+    current = node.lvm
+    for name in (NEW, f"{NEW}+1"):
+        current["lvs"][name]["tags"].append(lvm.TAG_INCOMPLETE)
+    node.set(**current)
+    node.booted(f"{NEW}+1")
+    with pytest.raises(NodeError, match="runs already"):
+        update_run.cancel(Silent(), node.places)
+    assert NEW in node.volumes
+
+
+def test_a_plan_says_everything_and_changes_nothing(node: FakeNode) -> None:
+    from org_ovirt_node.node import updateplan
+
+    before = {path: path.stat().st_mtime_ns for path in node.home.rglob("*") if "work" not in path.parts}
+    asked = request(node)
+    plan = updateplan.as_dict(update_run.only_plan(asked, Silent(), node.places), asked)
+    assert plan["possible"] and plan["image"] == NEW
+    assert [one["path"] for one in plan["etc"]["conflicts"]] == ["/etc/motd"]
+    assert plan["bytes"]["image"] == (node.home / "new.squashfs").stat().st_size
+    assert json.loads(json.dumps(plan)) == plan
+    assert "It can start." in updateplan.as_text(plan)
+    after = {path: path.stat().st_mtime_ns for path in node.home.rglob("*") if "work" not in path.parts}
+    changed = {path for path in after if before.get(path) != after[path]} | (before.keys() - after.keys())
+    assert {path.name for path in changed} <= {"calls.log", "node"}
+
+
+def test_places_are_the_real_ones_by_default() -> None:
+    assert Places().boot == Path("/boot") and Places().dev == Path("/dev")
