@@ -21,7 +21,7 @@ from org_ovirt_node.kickstart.section import SECTION
 from org_ovirt_node.payload.choose import open_payload
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.progress import Progress, human
-from org_ovirt_node.service import storage_facts
+from org_ovirt_node.service import status_line, storage_facts
 from org_ovirt_node.service.bootloader import BootLoader, selinux_mode
 from org_ovirt_node.service.progress import TaskProgress
 
@@ -147,14 +147,20 @@ class WriteImageTask(NodeTask):
             FILE, self._section, StorageRequest(), BootloaderRequest(location=location), SystemRequest()
         )
         options = Options(root=Path(self._sysroot))
-        installation = Handover(request, options, self._task_progress, session.stack, bare=Path(self._physical_root))
+        progress = TaskProgress(self._show)
+        installation = Handover(request, options, progress, session.stack, bare=Path(self._physical_root))
         try:
-            run_steps(installation, handover.ADOPT + handover.WRITE)
+            with status_line.status_line():
+                run_steps(installation, handover.ADOPT + handover.WRITE)
         except BaseException:
             session.abandon()
             raise
         session.begin(installation)
         return None
+
+    def _show(self, text: str) -> None:
+        self.report_progress(text)
+        status_line.show(f"oVirt Node: {text}")
 
 
 class FinishTask(NodeTask):
