@@ -24,8 +24,8 @@ from tests.vm.steps import (
 MIB = 1 << 20
 #: What lies on the disk before: at its start, where /boot will be, and near its end.
 BEFORE = b"what was here before "
-#: Seconds for SeaBIOS to look at all disks and give up.
-NO_BOOT = 90.0
+#: Bytes of a boot sector before its partition table (UEFI 2.10, 5.2.1).
+BOOT_CODE = 440
 MESSAGE_SIZE = re.compile(r"\d+(\.\d+)? ?(MiB|GiB|TiB)")
 
 
@@ -91,9 +91,9 @@ def install_bad_payload(context: Context) -> None:
         check("entry" not in result.steps, "a boot entry was written for an image with the wrong digest")
         check_released(installer)
         installer.power_off()
-    with booted_node(context, target, name="refused", login=False) as node:
-        node.machine.serial.wait_for(r"No bootable device|Boot failed", NO_BOOT)
-        check(node.machine.serial.seen(r"GRUB|login:") is None, "the disk looks bootable")
+    # SeaBIOS jumps into whatever is there, since a GPT disk bears the mark of a boot sector: so look at it instead.
+    with target.file.open("rb") as disk:
+        check_equal(disk.read(BOOT_CODE), bytes(BOOT_CODE), "the boot code of a disk with no node on it")
 
 
 @scenario("missing-layer", issues=(2,), core=True)
