@@ -55,8 +55,8 @@ def decide(path: str, sides: Sides) -> Decision:
     if new is None:
         return _not_in_image(path, sides, old, node)
     if same_body(sides.node, node, sides.new, new):
-        why = Why.SAME if same_body(sides.old, old, sides.node, node) else Why.BOTH_SAME
-        return both(path, Source.IMAGE, why, old, node, new)
+        # Whether it was the same before makes no difference, and the old image's files need not be read for it.
+        return both(path, Source.IMAGE, Why.SAME, old, node, new)
     if old is not None and same_body(sides.old, old, sides.node, node):
         return both(path, Source.IMAGE, Why.IMAGE_CHANGED, old, node, new)
     if old is not None and same_body(sides.old, old, sides.new, new):
@@ -66,7 +66,7 @@ def decide(path: str, sides: Sides) -> Decision:
 
 def _not_on_node(path: str, sides: Sides, old: Optional[Entry], new: Optional[Entry]) -> Decision:
     if new is None:
-        return Decision(Source.ABSENT, Why.BOTH_SAME)
+        return Decision(Source.ABSENT, Why.SAME)
     if old is None:
         return Decision(Source.IMAGE, Why.IMAGE_ADDED, new.meta)
     notices: tuple[Notice, ...] = ()

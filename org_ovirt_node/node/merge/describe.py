@@ -11,7 +11,7 @@ from org_ovirt_node.progress import human
 
 FORMAT = 1
 #: Results that say nothing to an administrator.
-QUIET = (Why.SAME, Why.BOTH_SAME, Why.POLICY)
+QUIET = (Why.SAME, Why.POLICY)
 HEADINGS = {
     Topic.CONFLICT: "Conflicts: look at both files and decide",
     Topic.RESTORED: "There again",

@@ -92,14 +92,13 @@ class Source(str, Enum):
 class Why(str, Enum):
     """What led to a path's result."""
 
-    SAME = "the same everywhere"
+    SAME = "the same on this node and in the image"
     IMAGE_CHANGED = "changed by the image"
     IMAGE_ADDED = "new in the image"
     IMAGE_DROPPED = "no longer in the image"
     NODE_CHANGED = "changed on this node"
     NODE_ADDED = "added on this node"
     NODE_DELETED = "deleted on this node"
-    BOTH_SAME = "the same change on both sides"
     BOTH_MERGED = "both changes, merged by line"
     ACCOUNTS = "both sides, merged by entry"
     CONFLICT = "changed differently on both sides"
