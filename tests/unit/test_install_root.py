@@ -193,9 +193,14 @@ def test_a_scripts_log_is_in_the_new_system(new_root: Path) -> None:
 @pytest.mark.parametrize("number", runner.SIGNALS)
 def test_a_signal_releases_everything_in_order(number: signal.Signals) -> None:
     released: list[str] = []
+
+    def second() -> None:
+        os.kill(os.getpid(), number)
+        released.append("second")
+
     with pytest.raises(Interrupted, match=number.name), runner.interruptible(), ExitStack() as stack:
         stack.callback(released.append, "first")
-        stack.callback(lambda: (os.kill(os.getpid(), number), released.append("second")))
+        stack.callback(second)
         os.kill(os.getpid(), number)
         signal.pause()
     assert released == ["second", "first"]
