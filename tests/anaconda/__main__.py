@@ -17,6 +17,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Optional
 
 from tests.anaconda import chroot, native
 
@@ -24,22 +25,32 @@ from tests.anaconda import chroot, native
 UNIT_SECONDS = 600.0
 
 
-def unit(tree: Path, more: list[Path], pattern: str) -> int:
-    """The tests of this folder whose files match ``pattern``, in the root tree with the trees ``more`` above it."""
+#: Where the graphical spoke is drawn, in the tree.
+PICTURE = "tmp/ovirt-node-spoke.png"
+
+
+def unit(tree: Path, more: list[Path], pattern: str, picture: Optional[Path] = None) -> int:
+    """The tests of this folder whose files match ``pattern``, in the root tree with the trees ``more`` above it.
+
+    ``picture`` is where a drawing of the graphical spoke goes.
+    """
     paths = ["/usr/share/anaconda/addons", "/project"]
     source = os.environ.get("ANACONDA_SRC", "")
     layers = list(more)
     if source:
         paths.insert(0, "/anaconda")
         layers.append(_source_layer(Path(source)))
-    environment = [f"PYTHONPATH={':'.join(paths)}"]
+    environment = [f"PYTHONPATH={':'.join(paths)}", f"OVIRT_NODE_PICTURE=/{PICTURE}"]
     with chroot.root_with_addon(tree, *layers) as root:
         command = [
             "sh",
             "-c",
             f"cd /project && exec python3 -m unittest discover -v -s tests/anaconda -t . -p '{pattern}'",
         ]
-        return root.run(command, environment=environment, timeout=UNIT_SECONDS)
+        status = root.run(command, environment=environment, timeout=UNIT_SECONDS)
+        if picture and (root.upper / PICTURE).is_file():
+            picture.write_bytes((root.upper / PICTURE).read_bytes())
+        return status
 
 
 def _source_layer(source: Path) -> Path:
@@ -60,6 +71,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="unit: one pattern of file names; native: only these runs")
     parser.add_argument("--layer", type=Path, action="append", default=[], help="unit: a tree to lay over TREE")
     parser.add_argument("--root", type=Path, default=os.environ.get("ANACONDA_ROOT"), help="the root tree")
+    parser.add_argument("--picture", type=Path, help="unit: draw the graphical spoke into this file")
     given = parser.parse_args()
     if not given.root or not (given.root / "usr").is_dir():
         print("SKIPPED: no root tree with Anaconda: give --root or ANACONDA_ROOT", flush=True)
@@ -67,7 +79,7 @@ def main() -> int:
     begun = time.monotonic()
     failed = 0
     if given.kind in ("unit", "all"):
-        failed += unit(given.root, given.layer, (given.names or ["test_*.py"])[0]) != 0
+        failed += unit(given.root, given.layer, (given.names or ["test_*.py"])[0], given.picture) != 0
     if given.kind in ("native", "all"):
         failed += native.run_all(given.root, given.names)
     if given.kind in ("vm", "all"):
