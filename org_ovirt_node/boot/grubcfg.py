@@ -54,7 +54,14 @@ def _counting() -> str:
         lines.append(f'    set default="${{{TRIAL}}}"')
         word = "elif"
     lines += ["  else", f'    set {FELL_BACK}="${{{TRIAL}}}"', "  fi"]
-    lines += [f"  save_env {TRIES} {FELL_BACK}", "fi"]
+    lines.append(f"  save_env {TRIES} {FELL_BACK}")
+    # What is read back must be what was written: with a block that cannot be written the trial would never end.
+    lines += [
+        f'  set node_tries="${{{TRIES}}}"',
+        f"  load_env {TRIES}",
+        f'  if [ "${{{TRIES}}}" != "${{node_tries}}" ]; then',
+    ]
+    lines += [f'    set default="${{{SAVED}}}"', "  fi", "fi"]
     return "\n".join(lines) + "\n"
 
 
