@@ -1,0 +1,200 @@
+"""Would this layer reach its root?  One fact is taken away at a time, and the answer must name it."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from org_ovirt_node.boot import cpio, hostfiles, hostinitrd, reachable, trial
+from org_ovirt_node.boot.hostinitrd import HostFile
+from org_ovirt_node.boot.reachable import DEVICES_FILE, INITIATOR, MULTIPATH_CONF, MULTIPATH_WWIDS, RootFacts
+from org_ovirt_node.errors import BootError
+from org_ovirt_node.node import rootfacts
+
+KERNEL = "6.12.0"
+MODULES = ("squashfs", "overlay", "dm-mod", "dm-thin-pool", "ext4", "virtio_blk", "virtio_pci")
+PROGRAMS = ("usr/sbin/lvm", "usr/sbin/thin_check", "usr/sbin/e2fsck", "usr/lib/ovirt-node-lib.sh")
+UUID = "AbCdEf-1234-5678-9abc-def0-1234-GhIjKl"
+DEVICES = f"# LVM uses devices listed in this file.\nIDTYPE=sys_wwid IDNAME=a PVID={UUID.replace('-', '')} PART=3\n"
+FACTS = RootFacts(
+    options=(
+        "root=ovirt-node ovirt_node.vg=onn ovirt_node.image=n-2 ovirt_node.layer=n-2+1 "
+        "rd.lvm.lv=onn/n-2 rd.lvm.lv=onn/n-2+1"
+    ),
+    vg="onn",
+    volumes=frozenset({"pool00", "n-2", "n-2+1"}),
+    pvs={"/dev/vda3": UUID},
+    initramfs=frozenset(
+        [
+            *(f"usr/lib/modules/{KERNEL}/kernel/x/{name}.ko.xz" for name in MODULES),
+            *PROGRAMS,
+            f"usr/lib/modules/{KERNEL}",
+        ]
+    ),
+    host={DEVICES_FILE: HostFile(DEVICES.encode(), 0o600)},
+    drivers=("virtio_blk", "virtio_pci"),
+    uses_devices_file=True,
+    kernel=KERNEL,
+)
+STACKED = replace(
+    FACTS,
+    options=FACTS.options + " netroot=iscsi:10.0.0.1::3260:1:iqn.x",
+    stack=frozenset({"multipath", "iscsi"}),
+    maps=("360000",),
+    initramfs=FACTS.initramfs
+    | {"usr/sbin/multipathd", "usr/sbin/iscsiadm", "m/dm-multipath.ko", "m/iscsi_tcp.ko.zst", "etc/multipath.conf"},
+    host={**FACTS.host, INITIATOR: HostFile(b"x"), MULTIPATH_WWIDS: HostFile(b"# x\n/360000/\n")},
+)
+
+
+def without(name: str) -> Callable[[RootFacts], RootFacts]:
+    return lambda facts: replace(facts, initramfs=frozenset(one for one in facts.initramfs if name not in one))
+
+
+def said(**values: object) -> Callable[[RootFacts], RootFacts]:
+    return lambda facts: replace(facts, **values)  # type: ignore[arg-type]
+
+
+def options(old: str, new: str = "") -> Callable[[RootFacts], RootFacts]:
+    return lambda facts: replace(facts, options=facts.options.replace(old, new))
+
+
+def host(path: str) -> Callable[[RootFacts], RootFacts]:
+    return lambda facts: replace(facts, host={name: file for name, file in facts.host.items() if name != path})
+
+
+def test_a_complete_layer_lacks_nothing() -> None:
+    assert reachable.missing(FACTS) == ()
+    assert reachable.missing(STACKED) == ()
+
+
+CASES = [
+    (options("root=ovirt-node "), "lacks root=ovirt-node"),
+    (options("ovirt_node.vg=onn", "ovirt_node.vg=other"), "does not name the volume group onn"),
+    (options("ovirt_node.layer=n-2+1 "), "names no layer"),
+    (options("ovirt_node.image=n-2 ", "ovirt_node.image=n-3 "), "image onn/n-3 does not exist"),
+    (options("rd.lvm.lv=onn/n-2 ", "rd.lvm.lv=onn/gone "), "rd.lvm.lv=onn/gone .* does not exist"),
+    (said(options=FACTS.options + " rd.lvm=0"), "rd.lvm=0"),
+    (said(options=FACTS.options + " rd.lvm.vg=other"), "hides the volume group onn"),
+    (without("virtio_blk"), "the driver virtio_blk"),
+    (without("squashfs"), "the kernel module squashfs"),
+    (without("dm-thin-pool"), "the kernel module dm_thin_pool"),
+    (said(layer_fstype="xfs"), "the kernel module xfs; .*program xfs_repair"),
+    (said(liveos=True), "the kernel module loop"),
+    (without("thin_check"), "the program thin_check"),
+    (without("sbin/lvm"), "the program lvm"),
+    (without("ovirt-node-lib"), "the ovirt-node dracut module"),
+    (said(kernel="6.13.0"), "is for the kernel 6.12.0, not 6.13.0"),
+    (host(DEVICES_FILE), "host.img has no /etc/lvm/devices/system.devices"),
+    (said(pvs={"/dev/vda3": UUID, "/dev/vdb1": "Z" + UUID[1:]}), "does not name /dev/vdb1"),
+    (said(stack=frozenset({"crypt"})), "dm_crypt; .*neither /etc/crypttab"),
+    (said(stack=frozenset({"raid1"})), "module raid1; .*program mdadm"),
+    (said(stack=frozenset({"verity"})), "module dm_verity; .*program veritysetup"),
+]
+STACK_CASES = [
+    (without("multipathd"), "the program multipathd"),
+    (without("dm-multipath"), "the kernel module dm_multipath"),
+    (without("multipath.conf"), f"host.img has no {MULTIPATH_CONF}"),
+    (host(MULTIPATH_WWIDS), f"host.img has no {MULTIPATH_WWIDS}"),
+    (said(maps=("360000", "370000")), "does not name the map 370000"),
+    (said(options=STACKED.options + " rd.multipath=0"), "rd.multipath=0"),
+    (host(INITIATOR), f"host.img has no {INITIATOR}"),
+    (options(" netroot=iscsi:10.0.0.1::3260:1:iqn.x"), "neither netroot= nor rd.iscsi.firmware=1"),
+    (without("iscsiadm"), "the program iscsiadm"),
+]
+
+
+@pytest.mark.parametrize(("change", "text"), CASES)
+def test_failures_row_1_what_is_missing_is_named(change: Callable[[RootFacts], RootFacts], text: str) -> None:
+    with pytest.raises(BootError, match=text):
+        reachable.check(change(FACTS), "n-2+1")
+
+
+@pytest.mark.parametrize(("change", "text"), STACK_CASES)
+def test_failures_row_1_what_multipath_and_iscsi_lack_is_named(
+    change: Callable[[RootFacts], RootFacts], text: str
+) -> None:
+    with pytest.raises(BootError, match=text):
+        reachable.check(change(STACKED), "n-2+1")
+
+
+def test_a_driver_that_the_new_kernel_has_built_in_is_not_missing() -> None:
+    facts = without("virtio_blk")(FACTS)
+    assert reachable.missing(replace(facts, builtin=frozenset({"virtio-blk"}))) == ()
+
+
+def test_lsblk_tells_the_stack_and_sysfs_the_drivers(tmp_path: Path) -> None:
+    device = tmp_path / "sys/devices/pci0/virtio1/block/sda"
+    device.mkdir(parents=True)
+    for place, name in ((device.parents[1], "virtio_scsi"), (device.parents[2], "virtio_pci")):
+        (place / "driver").mkdir()
+        (tmp_path / "sys/module" / name).mkdir(parents=True)
+        (place / "driver/module").symlink_to(tmp_path / "sys/module" / name)
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class/sda").symlink_to(device)
+    disk = {"kname": "sda", "type": "disk", "tran": "iscsi"}
+    tree = [{"kname": "dm-1", "type": "crypt", "children": [{"kname": "dm-0", "type": "mpath", "children": [disk]}]}]
+    assert rootfacts.stack_of(tree) == {"crypt", "multipath", "iscsi"}
+    assert rootfacts.drivers_of(tree, tmp_path / "class", tmp_path / "sys") == ("virtio_scsi", "virtio_pci")
+    (tmp_path / "class/dm-0/dm").mkdir(parents=True)
+    (tmp_path / "class/dm-0/dm/uuid").write_text("mpath-360000\n")
+    assert rootfacts.maps_of(tree, tmp_path / "class") == ("360000",)
+
+
+@pytest.mark.parametrize("packer", [["cat"], ["gzip", "-c"], ["xz", "-c"], ["zstd", "-c", "-q"]])
+def test_names_in_an_initramfs_of_several_archives(tmp_path: Path, packer: list[str]) -> None:
+    early = hostinitrd.build({"/kernel/x86/microcode/a.bin": HostFile(b"m" * 1000)})
+    main = hostinitrd.build({f"/usr/lib/{number}.ko": HostFile(bytes(number)) for number in range(50)})
+    packed = subprocess.run(packer, input=main, capture_output=True, check=True).stdout
+    file = tmp_path / "initramfs.img"
+    file.write_bytes(early + bytes(512) + packed)
+    found = cpio.names(file)
+    assert {"kernel/x86/microcode/a.bin", "usr/lib/0.ko", "usr/lib/49.ko"} <= found
+    assert hostinitrd.TRAILER not in found
+
+
+def test_dracuts_own_archive_tool_agrees(tmp_path: Path) -> None:
+    archive = hostinitrd.build({"/etc/a": HostFile(b"1", 0o600), "/etc/b/c": HostFile(b"22")})
+    listed = subprocess.run(["cpio", "-t", "--quiet"], input=archive, capture_output=True, check=True).stdout.decode()
+    (tmp_path / "x").write_bytes(archive)
+    assert cpio.names(tmp_path / "x") == set(listed.split())
+
+
+@pytest.mark.parametrize("length", [0, 3, 50, 109, 111, 130, 200])
+def test_a_damaged_archive_is_an_error_and_no_traceback(length: int) -> None:
+    archive = hostinitrd.build({"/etc/a": HostFile(b"1" * 40)})
+    with pytest.raises(BootError):
+        cpio.read_host_initrd(archive[:length])
+
+
+def test_host_files_follow_the_host_and_forget_nothing(tmp_path: Path) -> None:
+    (tmp_path / "etc/lvm/devices").mkdir(parents=True)
+    (tmp_path / DEVICES_FILE.lstrip("/")).write_text("new")
+    (tmp_path / "etc/multipath.conf").write_text("m")
+    previous = {DEVICES_FILE: HostFile(b"old"), "/etc/cmdline.d/x.conf": HostFile(b"kept", 0o644)}
+    found = hostfiles.collect(tmp_path, previous, {"multipath"})
+    assert found[DEVICES_FILE].content == b"new"
+    assert found["/etc/cmdline.d/x.conf"].content == b"kept"
+    assert found["/etc/multipath.conf"].content == b"m"
+    assert hostfiles.collect(tmp_path, {}, ()).keys() == {DEVICES_FILE}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("root=x panic=10", "root=x panic=10"),
+        ("root=x user=1", "root=x user=1"),
+        ('root=x dyndbg="file a.c +p"', 'root=x dyndbg="file a.c +p"'),
+    ],
+)
+def test_trial_arguments_come_last_and_go_without_the_users(before: str, after: str) -> None:
+    tried = trial.with_trial(before, watchdog=True)
+    assert tried.startswith(before) and tried.endswith("systemd.watchdog_sec=120")
+    assert trial.on_trial(tried) and not trial.on_trial(before)
+    assert trial.with_trial(tried, watchdog=True) == tried
+    assert trial.without_trial(tried + " later=1") == after + " later=1"
+    assert trial.WATCHDOG not in trial.with_trial(before, watchdog=False)

@@ -1,0 +1,349 @@
+"""What is booted: trials, marking good, fallback, rollback, removal; also with a lost environment block."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from org_ovirt_node.boot import bls, files, grubcfg, trial
+from org_ovirt_node.errors import BootError, NodeError
+from org_ovirt_node.node import bootstate, check, checkfacts, health, journal, listing, lvm, motd, remove, rollback
+from org_ovirt_node.node.layers import NodeState, boot_state, state
+from tests.support.fakenode import NEW, OLD, VG, FakeNode, make_node, path_with_fakes
+
+OLDER = "node-0.9-1"
+POOL_SPACE = "checking_available_space_in_thinpool"
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
+    """A node with three images, NEW on trial."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ovirt-node-") as folder:
+        made = make_node(Path(folder) / "node")
+        monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
+        made.add_layer(OLDER, 50, [])
+        made.add_layer(NEW, 200, [])
+        path = bls.entry_path(made.places.boot, f"{NEW}+1")
+        path.write_text(path.read_text().replace("user=first", "user=first " + " ".join(trial.ARGUMENTS)))
+        bootstate.start_trial(made.places.boot, f"{NEW}+1", 3, f"{OLD}+1")
+        update = journal.Journal(NEW, f"{NEW}+1", f"{OLD}+1", finished="2026-01-01T00:00:00Z")
+        journal.save(update, made.places.state)
+        yield made
+
+
+def read(node: FakeNode) -> NodeState:
+    return state(VG, node.places.boot, node.places.cmdline)
+
+
+def boot_tries_used(node: FakeNode, used: int) -> None:
+    """What GRUB leaves after ``used`` boots of the layer on trial, as boot/grubcfg.py writes it."""
+    left = 3 - used
+    values = {**node.grubenv, "trial_tries": str(max(left, 0))}
+    if left < 0:
+        values["trial_failed"] = node.grubenv["trial_entry"]
+    files.write_environment(node.places.boot, "grub", values)
+
+
+def options(node: FakeNode, layer: str) -> str:
+    return next(entry.options for entry in bls.read_all(node.places.boot) if entry.name == layer)
+
+
+@pytest.mark.parametrize("used", [1, 2, 3])
+def test_a_healthy_layer_is_marked_good_also_on_its_last_try(node: FakeNode, used: int) -> None:
+    node.booted(f"{NEW}+1")
+    boot_tries_used(node, used)
+    assert health.boot_good(node.places) == f"{NEW}+1 is marked good"
+    assert node.grubenv == {"saved_entry": f"{NEW}+1"}
+    assert node.menu[0] == f"{NEW}+1"
+    assert not trial.on_trial(options(node, f"{NEW}+1"))
+    assert options(node, f"{NEW}+1").endswith("user=second user=first")
+    last = journal.load(node.places.state)
+    assert last is not None and last.good and not last.undecided
+    assert node.places.good.exists()
+
+
+def test_a_fallback_is_noticed_told_and_not_repeated(node: FakeNode) -> None:
+    node.booted(f"{NEW}+1")
+    health.record(node.places, "the check required.d/10-vdsm ended with status 1: no")
+    boot_tries_used(node, 4)
+    node.booted(f"{OLD}+1")
+    said = health.boot_good(node.places)
+    assert f"{NEW}+1 did not become healthy" in said and "10-vdsm" in said
+    assert "trial_entry" not in node.grubenv and node.grubenv["saved_entry"] == f"{OLD}+1"
+    facts = checkfacts.gather(node.places)
+    groups = check.judge(facts)
+    assert "10-vdsm" in check.as_dict(groups)["updates"]["no_fallback"]["reason"]
+    assert any("10-vdsm" in line for line in motd.message(facts, groups).lines)
+    node.booted(f"{OLD}+1")
+    assert "did not become healthy" not in health.boot_good(node.places)
+    assert trial.on_trial(options(node, f"{NEW}+1"))
+
+
+@pytest.mark.parametrize("block", [None, b"", b"garbage" * 200, b"# GRUB Environment Block\n", bytes(1024)])
+def test_failures_row_3_a_lost_environment_block_boots_the_good_layer_and_is_mended(
+    node: FakeNode, block: object
+) -> None:
+    path = node.places.boot / "grub/grubenv"
+    path.unlink()
+    if isinstance(block, bytes):
+        path.write_bytes(block)
+    found = boot_state(node.places.boot)
+    assert (found.sound, found.next, found.pending) == (False, f"{OLD}+1", False)
+    node.booted(f"{OLD}+1")
+    said = health.boot_good(node.places)
+    assert "environment block was lost" in said
+    assert path.stat().st_size == 1024 and node.grubenv == {"saved_entry": f"{OLD}+1"}
+    assert boot_state(node.places.boot).sound
+
+
+def test_a_layer_that_was_chosen_by_hand_does_not_become_the_default(node: FakeNode) -> None:
+    bootstate.set_default(node.places.boot, f"{OLD}+1")
+    node.booted(f"{OLDER}+1")
+    health.boot_good(node.places)
+    assert node.grubenv["saved_entry"] == f"{OLD}+1"
+
+
+def test_failures_row_18_foreign_variables_stay_and_a_full_block_does_not_stop_an_update(node: FakeNode) -> None:
+    files.write_environment(node.places.boot, "grub", {**node.grubenv, "kernelopts": "x" * 20})
+    bootstate.set_default(node.places.boot, f"{OLD}+1")
+    assert node.grubenv == {"saved_entry": f"{OLD}+1", "kernelopts": "x" * 20}
+    files.write_environment(node.places.boot, "grub", {"saved_entry": "a", "kernelopts": "x" * 900})
+    bootstate.start_trial(node.places.boot, f"{NEW}+1", 9, f"{OLD}+1")
+    assert node.grubenv["trial_tries"] == "9"
+
+
+@pytest.mark.parametrize("tries", [0, 10, -1])
+def test_tries_that_grub_cannot_count_are_refused(node: FakeNode, tries: int) -> None:
+    with pytest.raises(BootError, match="1 to 9"):
+        bootstate.start_trial(node.places.boot, f"{NEW}+1", tries, f"{OLD}+1")
+
+
+def test_failures_row_24_rollback_on_the_oldest_says_so(node: FakeNode) -> None:
+    node.booted(f"{OLDER}+1")
+    with pytest.raises(NodeError, match=f"{OLDER}\\+1 is the oldest layer"):
+        rollback.choose(read(node))
+
+
+def test_failures_row_15_a_rollback_leads_to_the_layer_that_it_names(node: FakeNode) -> None:
+    node.booted(f"{NEW}+1")
+    health.boot_good(node.places)
+    chosen = rollback.choose(read(node))
+    assert chosen.target == f"{OLD}+1"
+    rollback.perform(chosen, 3, node.places)
+    assert read(node).boot.next == f"{OLD}+1"
+    assert node.grubenv == {"saved_entry": f"{OLD}+1"}
+    assert node.menu[0] == f"{OLD}+1"
+    node.booted(f"{OLD}+1")
+    for name in (NEW, f"{NEW}+1"):
+        assert rollback.choose(read(node), name).target == f"{NEW}+1"
+
+
+def test_a_rollback_to_a_layer_that_never_was_good_puts_it_on_trial_again(node: FakeNode) -> None:
+    bootstate.set_default(node.places.boot, f"{OLD}+1")
+    chosen = rollback.choose(read(node), NEW)
+    assert chosen.retry
+    rollback.perform(chosen, 2, node.places)
+    assert node.grubenv == {"saved_entry": f"{OLD}+1", "trial_entry": f"{NEW}+1", "trial_tries": "2"}
+
+
+@pytest.mark.parametrize("gone", [f"{OLD}+1", OLD])
+def test_a_rollback_to_what_is_not_complete_is_refused(node: FakeNode, gone: str) -> None:
+    node.booted(f"{NEW}+1")
+    found = node.lvm
+    del found["lvs"][gone]
+    node.set(**found)
+    with pytest.raises(NodeError, match=r"not complete|there is no layer"):
+        rollback.choose(read(node), f"{OLD}+1")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (OLD, "runs now"),
+        (f"{OLD}+1", "runs now"),
+        (NEW, "is what the next boot tries"),
+        ("node-9-9", "there is no image or layer"),
+    ],
+)
+def test_what_is_needed_to_boot_is_not_removed(node: FakeNode, name: str, reason: str) -> None:
+    with pytest.raises(NodeError, match=reason):
+        remove.remove_image(read(node), name, node.places)
+    assert name == "node-9-9" or name in node.volumes
+
+
+def test_the_last_good_layer_is_not_removed_while_another_runs(node: FakeNode) -> None:
+    bootstate.set_default(node.places.boot, f"{OLD}+1")
+    node.booted(f"{OLDER}+1")
+    with pytest.raises(NodeError, match="last one that is known to be good"):
+        remove.remove_image(read(node), OLD, node.places)
+
+
+def test_failures_row_28_no_entry_names_a_removed_volume_wherever_removal_is_cut_short(node: FakeNode) -> None:
+    bootstate.set_default(node.places.boot, f"{OLD}+1")
+    node.set(failing=["lvremove"])
+    with pytest.raises(NodeError):
+        remove.remove_image(read(node), OLDER, node.places)
+    assert f"{OLDER}+1" not in [entry.name for entry in bls.read_all(node.places.boot)]
+    assert f"{OLDER}+1" not in node.menu
+    node.set(failing=[])
+    remove.remove_image(read(node), OLDER, node.places)
+    assert OLDER not in node.volumes and f"{OLDER}+1" not in node.volumes
+
+
+def test_failures_row_27_a_layer_without_image_and_two_products_break_nothing(node: FakeNode) -> None:
+    node.add_layer("other-product-1.0-1", 10, [])
+    found = node.lvm
+    del found["lvs"][OLDER]
+    node.set(**found)
+    current = read(node)
+    assert current.layers[OLDER] == (f"{OLDER}+1",)
+    text = listing.as_text(current)
+    assert "the image is missing" in text and "other-product-1.0-1" in text
+    groups = check.as_dict(check.judge(checkfacts.gather(node.places)))
+    assert f"{OLDER}+1 has no image" in groups["images"]["image_of_each_layer"]["reason"]
+    remove.remove_image(current, f"{OLDER}+1", node.places)
+    assert f"{OLDER}+1" not in node.volumes
+
+
+def test_failures_row_26_no_volume_group_is_no_ok(node: FakeNode) -> None:
+    node.set(vg="elsewhere")
+    groups = check.judge(checkfacts.gather(node.places))
+    data = check.as_dict(groups)
+    assert data["status"] == "bad"
+    for key in ("initialized_vg", "initialized_thin_pool", "initialized_lvs"):
+        assert data["basic_storage"][key] == {
+            "status": "failed",
+            "reason": "there is no volume group onn. Is its disk connected? 'pvs' lists what is seen.",
+        }
+
+
+def mend(node: FakeNode) -> None:
+    """A node that has nothing to complain of, as far as the stand-ins tell."""
+    digest = list(lvm.digest_tags("0" * 64, 4096))
+    found = node.lvm
+    for one in found["lvs"].values():
+        one["tags"] += digest if lvm.TAG_BASE in one["tags"] else []
+    node.set(**found)
+
+
+def test_check_has_imgbaseds_keys_and_is_ok(node: FakeNode) -> None:
+    mend(node)
+    data = check.as_dict(check.judge(checkfacts.gather(node.places)))
+    assert data["status"] == "ok", data
+    assert {"bootloader", "mount_points", "basic_storage", "thin_storage", "vdsmd"} <= data.keys()
+    assert data["mount_points"] == {
+        "status": "ok",
+        "separate_var": {"status": "ok"},
+        "discard_is_used": {"status": "ok"},
+    }
+    assert data["vdsmd"] == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("values", "group", "key", "reason", "overall"),
+    [
+        ({"metadata_percent": 85.0}, "thin_storage", POOL_SPACE, "metadata of pool00 is 85 %", "bad"),
+        ({"data_percent": 81.0}, "thin_storage", POOL_SPACE, "data of pool00 is 81 %", "bad"),
+        ({"tags": []}, "basic_storage", "initialized_vg", "not tagged as a node's", "bad"),
+    ],
+)
+def test_failures_row_10_check_names_what_runs_full(
+    node: FakeNode, values: dict[str, object], group: str, key: str, reason: str, overall: str
+) -> None:
+    mend(node)
+    node.set(**values)
+    data = check.as_dict(check.judge(checkfacts.gather(node.places)))
+    assert reason in data[group][key]["reason"]
+    assert data["status"] == overall
+
+
+def test_failures_row_19_a_thin_volume_without_discard_is_named(node: FakeNode) -> None:
+    mend(node)
+    found = node.lvm
+    found["lvs"]["var"] = {"kind": "thin", "size": 1, "tags": [], "pool": "pool00", "readonly": False, "created": 1}
+    for mount in found["mounts"]:
+        mount["options"] = "rw" if mount["target"] == "/var" else mount["options"]
+    node.set(**found)
+    data = check.as_dict(check.judge(checkfacts.gather(node.places)))
+    assert data["mount_points"]["discard_is_used"]["reason"].startswith("/var is mounted without 'discard'")
+    assert data["status"] == "bad"
+
+
+def write_check(node: FakeNode, name: str, text: str, mode: int = 0o755) -> None:
+    path = node.places.live / health.FOLDER / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(mode)
+
+
+def test_required_checks_decide_and_wanted_ones_tell(node: FakeNode) -> None:
+    assert health.healthy(health.run_checks(node.places.live))
+    write_check(node, "wanted.d/10-soft", "echo soft; exit 3")
+    write_check(node, "required.d/20-late", "exit 0")
+    write_check(node, "required.d/05-not-executable", "exit 1", 0o644)
+    write_check(node, "required.d/06-backup~", "exit 1")
+    results = health.run_checks(node.places.live)
+    assert [(one.name, one.status) for one in results] == [("required.d/20-late", 0), ("wanted.d/10-soft", 3)]
+    assert health.healthy(results)
+    write_check(node, "required.d/10-hard", "echo no way >&2; exit 1")
+    results = health.run_checks(node.places.live)
+    assert not health.healthy(results)
+    assert health.describe(results[0]) == "the check required.d/10-hard ended with status 1: no way"
+    assert results[1].ok
+
+
+def test_a_check_that_hangs_or_cannot_start_has_failed(node: FakeNode) -> None:
+    write_check(node, "required.d/10-hang", "sleep 60")
+    write_check(node, "required.d/20-broken", "")
+    (node.places.live / health.FOLDER / "required.d/20-broken").write_text("#!/no/such/interpreter\n")
+    found = health.run_checks(node.places.live, limit=0.2)
+    assert [one.status for one in found] == [-1, -1]
+    assert "no answer within 0.2 s" in found[0].output
+
+
+def test_rollback_shows_what_of_etc_is_otherwise(tmp_path: Path) -> None:
+    live, lower, upper = (tmp_path / name for name in ("live", "lower", "upper"))
+    for folder in (live / "a", lower / "a", upper / "a"):
+        folder.mkdir(parents=True)
+    for name in ("same", "changed", "live-only", "a/deep"):
+        (live / name).write_text(name)
+    for name in ("same", "deleted", "a/deep"):
+        (lower / name).write_text(name)
+    (lower / "changed").write_text("otherwise")
+    os.mknod(upper / "deleted", 0o020000, 0)
+    (upper / "target-only").write_text("x")
+    assert rollback.differences(live, lower, upper) == ["changed", "live-only", "target-only"]
+
+
+@pytest.mark.parametrize(("written", "default"), [("2", "new"), ("3", "good"), ("", "good")])
+def test_a_block_that_grub_cannot_write_ends_the_trial(written: str, default: str) -> None:
+    """Run the counting part of grub.cfg in a shell in which load_env says what is in the block after save_env."""
+    script = grubcfg.render_config(1, "")
+    counting = script[: script.index("set timeout=")]
+    body = "\n".join(line.replace("set ", "export ", 1) for line in counting.splitlines())
+    commands = 'insmod() { :; }; save_env() { :; }; load_env() { [ -z "$1" ] || trial_tries=$WRITTEN; }\n'
+    variables = {"prefix": "/nowhere", "saved_entry": "good", "trial_entry": "new", "trial_tries": "3"}
+    done = subprocess.run(
+        ["bash", "-c", f"{commands}{body}\necho $default"],
+        env={**variables, "WRITTEN": written},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-1] == default
+
+
+def test_addresses_of_the_console() -> None:
+    text = """[{"ifname":"lo","addr_info":[{"local":"127.0.0.1","scope":"host"}]},
+      {"ifname":"virbr0","addr_info":[{"local":"192.168.122.1","scope":"global"}]},
+      {"ifname":"ovirtmgmt","addr_info":[{"local":"10.0.0.5","scope":"global"},{"local":"fe80::1","scope":"link"},
+       {"local":"2001:db8::5","scope":"global"}]}]"""
+    assert motd.addresses(text) == ["10.0.0.5", "2001:db8::5"]
+    assert motd.banner(motd.addresses(text)) == "Admin Console: https://10.0.0.5:9090/ or https://[2001:db8::5]:9090/"
+    with pytest.raises(NodeError):
+        motd.addresses("nonsense")
