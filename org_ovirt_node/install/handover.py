@@ -22,7 +22,6 @@ from org_ovirt_node.kickstart.model import InstallRequest
 from org_ovirt_node.layout.model import Firmware
 from org_ovirt_node.layout.policy import layer_name, volume_options
 from org_ovirt_node.mounts import bound, mounted
-from org_ovirt_node.node import lvm
 from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
@@ -184,7 +183,6 @@ class Handover(Installation):
             settle()
         super().seal()
         files.make_visible(self.node.root / "boot")
-        lvm.group(self.layout.vg.name)
 
 
 def adopt_fstab(written: str, volumes: dict[str, tuple[str, ...]]) -> str:
@@ -221,7 +219,7 @@ WRITE = (
     Step("boot-loader", "Installing the boot loader", Handover.boot_loader),
 )
 FINISH = (
-    Step("cover", "Finishing", Handover.finish_cover),  # type: ignore[arg-type]
+    Step("cover", "Uncovering the node's programs", Handover.finish_cover),  # type: ignore[arg-type]
     Step("identify", "Identifying the host", Handover.identify),  # type: ignore[arg-type]
     Step("label", "Labelling files", Handover.label),
     Step("entry", "Writing the boot entry", Handover.entry),

@@ -37,6 +37,11 @@ class BootLoader:
     def _proxy(self) -> Any:
         return STORAGE.get_proxy(BOOTLOADER)
 
+    @property
+    def wanted(self) -> bool:
+        """False where the kickstart says that no boot loader is to be installed."""
+        return self.mode == ENABLED
+
     def switch_off(self) -> None:
         """Anaconda's own steps do nothing from now on."""
         mode = int(self._proxy.BootloaderMode)
@@ -55,7 +60,7 @@ class BootLoader:
         return BootloaderRequest(
             append=" ".join(self._arguments()),
             timeout=DEFAULT_TIMEOUT if timeout == TIMEOUT_UNSET else timeout,
-            location="mbr" if self.mode == ENABLED else "none",
+            location="mbr" if self.wanted else "none",
             boot_drive=str(proxy.Drive),
         )
 
@@ -65,7 +70,7 @@ class BootLoader:
         It finds them in one of its own boot loader tasks, which is run alone here.
         """
         proxy = self._proxy
-        if self.mode != ENABLED:
+        if not self.wanted:
             return [str(argument) for argument in proxy.ExtraArguments]
         set_property(proxy, "BootloaderMode", ENABLED)
         try:

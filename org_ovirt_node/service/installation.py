@@ -142,7 +142,7 @@ class WriteImageTask(NodeTask):
 
     def work(self) -> object:
         session = self._session
-        location = "mbr" if session.boot_loader.mode == 1 else "none"
+        location = "mbr" if session.boot_loader.wanted else "none"
         request = InstallRequest(
             FILE, self._section, StorageRequest(), BootloaderRequest(location=location), SystemRequest()
         )
