@@ -18,8 +18,8 @@ from org_ovirt_node.progress import Progress
 MODULES = Path("usr/lib/modules")
 KIND = "initramfs"
 NEEDED_MODULE = DRACUT_MODULE.lstrip("0123456789")
-#: Level 19 takes a third longer than the default, and the file is a tenth smaller; every boot reads it.
-COMPRESS = "zstd -19 -T0 -q"
+#: Level 19 takes over twenty times as long, for a file that is a fourteenth smaller.
+COMPRESS = "zstd -9 -T0 -q"
 ALIGNMENT = 512
 #: Files of the kernel package in /boot that have their place beside the modules.
 FROM_BOOT = {"vmlinuz": "vmlinuz-{0}", "System.map": "System.map-{0}", "config": "config-{0}"}

@@ -12,8 +12,8 @@ from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import Arg, run
 
 COMPRESSIONS = ("zstd", "xz", "gzip", "lz4", "lzo")
-#: mksquashfs's default, said here because the size of an image depends on it.
-ZSTD_LEVEL = 15
+#: mksquashfs's own default, 15, takes nine times as long for an image that is 4 % smaller.
+ZSTD_LEVEL = 9
 BLOCK_SIZE = 128 * 1024
 CHUNK = 1024 * 1024
 ACL_ATTRIBUTES = ("system.posix_acl_access", "system.posix_acl_default")
