@@ -200,7 +200,7 @@ def _thin_storage(facts: Facts) -> Group:
 def _images(facts: Facts) -> Group:
     node = facts.node
     if node is None:
-        missing = digests = _unknown(facts, "node")
+        missing = _unknown(facts, "node")
     else:
         volumes = {volume.name: volume for volume in node.group.volumes}
         missing = [
@@ -208,18 +208,10 @@ def _images(facts: Facts) -> Group:
             for layer in node.all_layers
             if image_of(layer) not in volumes
         ]
-        digests = [
-            f"no digest is recorded for the image {image}: 'nodectl verify' cannot judge it"
-            for image in node.layers
-            if image in volumes and not volumes[image].sha256
-        ]
     return Group(
         "images",
         "Images and layers",
-        (
-            _result("image_of_each_layer", "Image of each layer", missing),
-            _result("recorded_digests", "Recorded digests", digests),
-        ),
+        (_result("image_of_each_layer", "Image of each layer", missing),),
         warns=True,
     )
 

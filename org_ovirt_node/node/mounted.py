@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -42,10 +43,10 @@ def mounts() -> tuple[Mounted, ...]:
 
 def of_group(found: tuple[Mounted, ...], vg: str) -> tuple[Mounted, ...]:
     """The mounts of volumes of ``vg``, but image and layers: what all layers share."""
-    # Device-mapper doubles the hyphens of both names (lvm(8)).
-    prefixes = (f"/dev/mapper/{vg.replace('-', '--')}-", f"/dev/{vg}/")
+    # Device-mapper doubles the hyphens of both names (lvm(8)), so a single one ends the VG's.
+    name = re.compile(rf"/dev/mapper/{re.escape(vg.replace('-', '--'))}-(?!-)|/dev/{re.escape(vg)}/")
     return tuple(
         mount
         for mount in found
-        if mount.source.startswith(prefixes) and not mount.target.startswith(("/run/", "/mnt/")) and mount.target != "/"
+        if name.match(mount.source) and not mount.target.startswith(("/run/", "/mnt/")) and mount.target != "/"
     )
