@@ -103,7 +103,7 @@ def _remove(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     node = _state()
-    results = verify(node, choose(node, options.nvr or ""), common.progress_for(options))
+    results = verify(node, choose(node, options.nvr or ""), common.progress_for(options), PLACES.dev)
     data = {"images": [{"name": one.image, "ok": one.ok, "sha256": one.sha256, "text": one.text} for one in results]}
     words = {True: "OK", False: "FAILED", None: "UNKNOWN"}
     _show(options, data, "\n".join(f"{one.image} ... {words[one.ok]} - {one.text}" for one in results))

@@ -1,0 +1,197 @@
+"""nodectl as a program: what it prints is what docs/nodectl.schema.json says, and it never shows a traceback."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from org_ovirt_node.cli import nodectl
+from org_ovirt_node.node.health import FOLDER
+from tests.support.fakenode import NEW, OLD, FakeNode, make_node, path_with_fakes
+
+SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs/nodectl.schema.json").read_text())["$defs"]
+TYPES: dict[str, Any] = {"string": str, "integer": int, "number": (int, float), "array": list, "object": dict}
+
+
+def conforms(value: Any, schema: dict[str, Any], place: str = "$") -> None:
+    """The part of JSON Schema that ours uses; raises AssertionError with the place."""
+    if "$ref" in schema:
+        conforms(value, SCHEMA[schema["$ref"].rpartition("/")[2]], place)
+        return
+    kind = schema["type"]
+    if isinstance(kind, list):
+        assert value is None or isinstance(value, bool), place
+        return
+    if kind == "boolean":
+        assert isinstance(value, bool), place
+        return
+    assert isinstance(value, TYPES[kind]) and not isinstance(value, bool), f"{place} is no {kind}: {value!r}"
+    assert value in schema.get("enum", [value]), f"{place}: {value!r}"
+    if kind == "array":
+        for number, item in enumerate(value):
+            conforms(item, schema["items"], f"{place}[{number}]")
+    if kind == "object":
+        missing = set(schema.get("required", ())) - value.keys()
+        assert not missing, f"{place} lacks {missing}"
+        more = schema.get("additionalProperties", True)
+        unknown = value.keys() - schema.get("properties", {}).keys()
+        assert not unknown or isinstance(more, dict), f"{place} has keys that are not described: {unknown}"
+        for name, item in value.items():
+            conforms(item, schema.get("properties", {}).get(name, more), f"{place}.{name}")
+
+
+@pytest.fixture
+def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ovirt-node-") as folder:
+        made = make_node(Path(folder) / "node")
+        monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
+        monkeypatch.setattr(nodectl, "PLACES", made.places)
+        yield made
+
+
+def call(node: FakeNode, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    status = nodectl.main(["--log", str(node.home / "log"), *arguments])
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    return status, shown.out, shown.err
+
+
+def update_arguments(node: FakeNode, *more: str) -> list[str]:
+    image = node.home / "new.squashfs"
+    return ["update", str(image), "--sha256", hashlib.sha256(image.read_bytes()).hexdigest(), "--no-inhibit", *more]
+
+
+def test_every_command_prints_what_the_schema_says(node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    check = node.places.live / FOLDER / "required.d/10-yes"
+    check.parent.mkdir(parents=True)
+    check.write_text("#!/bin/sh\necho yes\n")
+    check.chmod(0o755)
+    steps: list[tuple[str, list[str]]] = [
+        ("info", ["info"]),
+        ("list", ["list"]),
+        ("check", ["check"]),
+        ("diff", ["diff"]),
+        ("motd", ["motd"]),
+        ("health", ["health"]),
+        ("plan", update_arguments(node, "--plan")),
+        ("update", update_arguments(node)),
+        ("list", ["list"]),
+        ("check", ["check"]),
+        ("verify", ["verify"]),
+        ("cancel", ["update", "--cancel"]),
+    ]
+    for name, arguments in steps:
+        status, out, err = call(node, capsys, *arguments, "--machine-readable")
+        assert status == 0, f"{name}: {err}"
+        conforms(json.loads(out.splitlines()[-1]), SCHEMA[name], name)
+    node.add_layer("node-0.9-1", 50, [])
+    (node.places.dev / "onn/node-0.9-1").unlink()
+    for name, arguments in (("remove", ["remove", "node-0.9-1"]),):
+        (node.places.dev / "onn/node-0.9-1").write_bytes(b"")
+        status, out, err = call(node, capsys, "--machine-readable", *arguments)
+        assert status == 0, err
+        conforms(json.loads(out), SCHEMA[name], name)
+
+
+def test_info_has_imgbaseds_keys(node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    data = json.loads(call(node, capsys, "info", "--machine-readable")[1])
+    assert data["layers"] == {OLD: [f"{OLD}+1"]}
+    assert data["current_layer"] == f"{OLD}+1"
+    assert data["bootloader"]["default"] == f"{OLD}+1"
+    assert data["bootloader"]["entries"][f"{OLD}+1"]["kernel"] == f"/boot/{OLD}+1/vmlinuz"
+
+
+@pytest.mark.parametrize("command", ["info", "list", "rollback", "verify", "update --cancel", "remove x"])
+def test_failures_row_14_a_host_that_is_no_node_is_told_so(
+    node: FakeNode, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    node.places.config.unlink()
+    status, _, err = call(node, capsys, *command.split())
+    assert status == 1 and "this host is no oVirt Node" in err
+
+
+@pytest.mark.parametrize("command", ["motd", "check"])
+def test_failures_row_14_login_shows_a_reason_and_no_traceback(
+    node: FakeNode, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    (node.places.boot / "grub/grub.cfg").unlink()
+    _, out, _ = call(node, capsys, command)
+    assert "BAD" in out and "holds no grub.cfg" in out
+
+
+def test_check_ends_with_1_for_people_and_0_for_programs(node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(node, capsys, "check")[0] == 0
+    node.set(metadata_percent=99.0)
+    assert call(node, capsys, "check")[0] == 1
+    assert call(node, capsys, "check", "--machine-readable")[0] == 0
+    assert "Node Status: BAD" in call(node, capsys, "check", "--oneline")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["update"], "no image is named"),
+        (["update", "/no/such"], "there is no image /no/such"),
+        (["update", "{image}", "--no-inhibit"], "comes without a digest or a signature"),
+        (["update", "{image}", "--sha256", "0" * 64, "--no-inhibit"], "has the SHA-256 digest"),
+        (["update", "{image}", "--nosignature", "--boot-tries", "10"], "--boot-tries takes 1 to 9"),
+        (["rollback"], "is the oldest layer"),
+        (["rollback", "--to", "none"], "there is no layer none"),
+        (["remove", OLD], "runs now"),
+        (["verify", "none"], "there is no image none"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_a_sentence(
+    node: FakeNode, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    words = [word.format(image=node.home / "new.squashfs") for word in arguments]
+    status, _, err = call(node, capsys, *words)
+    assert status == 1 and said in err
+    assert NEW not in node.volumes
+
+
+def test_verify_finds_a_flipped_bit(node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(node, capsys, *update_arguments(node))[0] == 0
+    assert call(node, capsys, "verify")[0] == 0
+    device = node.places.dev / "onn" / NEW
+    data = bytearray(device.read_bytes())
+    data[100] ^= 1
+    device.write_bytes(data)
+    status, out, _ = call(node, capsys, "verify")
+    assert status == 1 and f"{NEW} ... FAILED" in out and f"{OLD} ... UNKNOWN" in out
+
+
+def test_failures_row_12_without_logind_an_update_is_not_started(
+    node: FakeNode, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "dbus", None)
+    arguments = [word for word in update_arguments(node) if word != "--no-inhibit"]
+    status, _, err = call(node, capsys, *arguments)
+    assert status == 1 and "a shutdown cannot be held off" in err and "--no-inhibit" in err
+    assert NEW not in node.volumes
+
+
+def test_failures_row_11_nothing_deactivates_a_volume(node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(node, capsys, *update_arguments(node))[0] == 0
+    assert not [line for line in node.calls if "--activate" in line or " -an" in line or "vgchange" in line]
+
+
+def test_with_many_volumes_lvm_is_asked_once_for_this_group(node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    before = len(node.calls)
+    call(node, capsys, "list")
+    asked = node.calls[before:]
+    assert [line.split()[0] for line in asked] == ["vgs", "lvs"]
+    assert all(line.endswith(("onn", "vg_name=onn")) for line in asked)
+
+
+def test_no_other_program_sees_the_users_environment(node: FakeNode) -> None:
+    assert os.environ["OVIRT_NODE_PATH"].startswith(str(node.home))
