@@ -27,11 +27,9 @@ LEFT_OUT = ("image",)
 SUFFIXES = (".py", ".glade", ".svg", ".txt")
 #: Anaconda unpacks this as its payload; it only has to be able to write there before the image is in its place.
 SKELETON_FOLDERS = ("etc", "etc/sysconfig")
-#: Anaconda before 36 chooses by a product's name (inst.product=) what later ones do by a profile's (inst.profile=).
-PRODUCT = (
-    "[Profile]\nprofile_id = ovirt-node\n",
-    "[Product]\nproduct_name = oVirt Node\n\n[Base Product]\nproduct_name = CentOS Stream\n",
-)
+#: How the file for profile.d begins; Anaconda before 36 knows products (inst.product=) instead of profiles.
+PROFILE = "[Profile]\nprofile_id = ovirt-node\nbase_profile = centos\n"
+PRODUCT = "[Product]\nproduct_name = oVirt Node\n\n[Base Product]\nproduct_name = CentOS Stream\n"
 COMMAND = """\
 #!/usr/bin/python3
 import sys
@@ -79,7 +77,9 @@ def items(source: Path, *, interactive: bool) -> Iterator[Item]:
             yield Item(f"{folder}/{path.name}", path.read_bytes())
     profile = (data / "ovirt-node.conf").read_text(encoding="ascii")
     yield Item("etc/anaconda/profile.d/ovirt-node.conf", profile.encode())
-    yield Item("etc/anaconda/product.d/ovirt-node.conf", profile.replace(*PRODUCT).encode())
+    yield Item("etc/anaconda/product.d/ovirt-node.conf", profile.replace(PROFILE, PRODUCT).encode())
+    # Read after the profile of whatever distribution this is, which stays in force for all the rest.
+    yield Item("etc/anaconda/conf.d/50-ovirt-node.conf", profile.partition(PROFILE)[2].lstrip().encode())
     yield Item(SKELETON, skeleton())
     yield Item("usr/bin/ovirt-node-install", COMMAND.encode(), 0o755)
     if interactive:

@@ -23,8 +23,8 @@ SEPARATE = ("/var",)
 #: What the core of GRUB that we install can read.
 BOOT_FILE_SYSTEMS = ("ext4",)
 HINT = (
-    "Say 'autopart --type=thinp' with the installer profile ovirt-node, or give the volumes with part, volgroup and "
-    "logvol; 'ovirt-node-install --plan --format kickstart' prints such lines."
+    "Say 'autopart --type=thinp', or give the volumes with part, volgroup and logvol; "
+    "'ovirt-node-install --plan --format kickstart' prints such lines."
 )
 
 

@@ -132,7 +132,7 @@ def run_anaconda(installer: InstallerMachine, kickstart: str, *, options: str = 
     shell.put(KICKSTART, kickstart.encode())
     environment = "LANG=en_US.UTF-8 XDG_RUNTIME_DIR=/run/user/0 PYTHONUNBUFFERED=1 TERM=vt100"
     done = shell.run(
-        f"mkdir -p /run/user/0 /run/install; {environment} anaconda --cmdline --profile ovirt-node {options} "
+        f"mkdir -p /run/user/0 /run/install; {environment} anaconda --cmdline {options} "
         f"--kickstart {KICKSTART} > {OUTPUT} 2>&1",
         limit,
         check=False,

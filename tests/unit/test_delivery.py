@@ -24,6 +24,7 @@ NEEDED = (
     "usr/share/ovirt-node/skeleton.tar",
     "etc/anaconda/profile.d/ovirt-node.conf",
     "etc/anaconda/product.d/ovirt-node.conf",
+    "etc/anaconda/conf.d/50-ovirt-node.conf",
 )
 
 
@@ -69,11 +70,18 @@ def test_no_module_of_an_installer_needs_what_is_left_out() -> None:
             assert "org_ovirt_node.image" not in text, item.path
 
 
-@pytest.mark.parametrize(("folder", "section"), [("profile.d", "Profile"), ("product.d", "Product")])
-def test_profile(tmp_path: Path, folder: str, section: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "section"),
+    [
+        ("profile.d/ovirt-node.conf", "Profile"),
+        ("product.d/ovirt-node.conf", "Product"),
+        ("conf.d/50-ovirt-node.conf", ""),
+    ],
+)
+def test_profile(tmp_path: Path, path: str, section: str) -> None:
     delivery.install(PROJECT, tmp_path, interactive=False)
     parser = ConfigParser()
-    parser.read(tmp_path / f"etc/anaconda/{folder}/ovirt-node.conf")
-    assert section in parser
+    parser.read(tmp_path / "etc/anaconda" / path)
+    assert {name for name in parser.sections() if name in ("Profile", "Product")} == ({section} if section else set())
     volumes = parser["Storage"]["default_partitioning"].split("\n")
     assert {line.split()[0] for line in volumes if line.strip()} >= {"/", "/var", "/var/log", "/home", "swap"}
