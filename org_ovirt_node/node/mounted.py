@@ -6,10 +6,14 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from org_ovirt_node.errors import StorageError
+from org_ovirt_node.mounts import unmount
 from org_ovirt_node.run import run
+
+MOUNTINFO = Path("/proc/self/mountinfo")
 
 
 @dataclass(frozen=True)
@@ -50,3 +54,24 @@ def of_group(found: tuple[Mounted, ...], vg: str) -> tuple[Mounted, ...]:
         for mount in found
         if name.match(mount.source) and not mount.target.startswith(("/run/", "/mnt/")) and mount.target != "/"
     )
+
+
+def points_below(folder: Path, text: str) -> list[str]:
+    """Mount points at or below ``folder`` in ``/proc/self/mountinfo`` (proc_pid_mountinfo(5)), the last one first."""
+    points = [line.split()[4] for line in text.splitlines() if len(line.split()) > 4]
+    plain = [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found.group(1), 8)), point) for point in points]
+    return [point for point in reversed(plain) if Path(point).is_relative_to(folder)]
+
+
+def release_below(folder: Path) -> None:
+    """Unmount what a killed program left mounted below ``folder``, and detach loop devices over files there.
+
+    Raises StorageError when somebody uses it.
+    """
+    for point in points_below(folder, MOUNTINFO.read_text(encoding="utf-8", errors="replace")):
+        listed = run(["losetup", "--list", "--noheadings", "--output", "NAME,BACK-FILE"], check=False).stdout
+        for line in listed.splitlines():
+            name, _, file = line.strip().partition(" ")
+            if Path(file.strip()).is_relative_to(folder):
+                run(["losetup", "--detach", name], check=False)
+        unmount(Path(point))

@@ -37,6 +37,7 @@ from org_ovirt_node.node import (
 )
 from org_ovirt_node.node.layers import NodeState, state
 from org_ovirt_node.node.merge.model import IdMap
+from org_ovirt_node.node.mounted import release_below
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.payload.choose import Payload, open_payload
 from org_ovirt_node.payload.facts import LIVEOS, ImageFacts
@@ -151,6 +152,7 @@ class Update:
         """Remove what an earlier update left; an image that it had read back already is taken over."""
         before = journal.load(self.places.state)
         node = self.prepared.node.state
+        release_below(self.places.work)
         name = self.facts.nvr
         volume = node.group.find(name)
         digest = self.payload.sha256

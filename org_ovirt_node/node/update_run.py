@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from org_ovirt_node.errors import CommandError, Interrupted, NodeError
 from org_ovirt_node.install.root import image_tree
-from org_ovirt_node.node import bootstate, carry, inhibit, journal, lock, lvm, remove, shared
+from org_ovirt_node.node import bootstate, carry, inhibit, journal, lock, lvm, mounted, remove, shared
 from org_ovirt_node.node.layers import NodeState, config, state
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.node.update import Prepared, Request, Update
@@ -135,6 +135,7 @@ def _undo_after(doing: Update, stack: ExitStack, reason: str) -> None:
 def undo(places: Places) -> tuple[str, ...]:
     """Remove everything of an unfinished update; returns the volumes.  Raises NodeError."""
     node = _state(places)
+    mounted.release_below(places.work)
     _take_back_added(node, places)
     layer = node.group.find(node.boot.trial)
     if node.boot.pending and layer is not None and layer.incomplete and node.boot.trial != node.current:
@@ -178,6 +179,7 @@ def cancel(progress: Progress, places: Places) -> str:
                     f"{node.current} runs already, so its update cannot be cancelled", hint="See 'nodectl rollback'."
                 )
             raise NodeError("there is no update to cancel")
+        mounted.release_below(places.work)
         _take_back_added(node, places)
         if pending:
             progress.detail(f"removing {pending}")

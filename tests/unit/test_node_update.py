@@ -5,6 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
+import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -149,6 +153,37 @@ def killed(node: FakeNode, where: str, name: str) -> None:
     steps = tuple(deadly(step) if step.name == name else step for step in STEPS)
     with ExitStack() as stack, pytest.raises(Killed):
         update_run.run_steps(Update(request(node), Silent(), stack, node.places), steps)
+
+
+KILLER = """
+import os, pickle, signal, sys
+from pathlib import Path
+from org_ovirt_node.node import update_run
+from tests.support.fakenode import FakeNode
+from tests.unit import test_node_update as tests
+def kill(update):
+    os.kill(os.getpid(), signal.SIGKILL)
+node = FakeNode(Path(sys.argv[1]), pickle.loads(bytes.fromhex(sys.argv[2])))
+steps = [s if s.name != "carry" else update_run.Step(s.name, s.text, kill) for s in update_run.STEPS]
+update_run.run_steps.__defaults__ = (tuple(steps),)
+tests.run(node)
+"""
+
+
+@pytest.mark.parametrize("then", ["update", "cancel"])
+def test_what_a_killed_process_left_mounted_is_released(node: FakeNode, then: str) -> None:
+    arguments = [str(node.home), pickle.dumps(node.places).hex()]
+    project = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    done = subprocess.run([sys.executable, "-c", KILLER, *arguments], capture_output=True, text=True, env=environment)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert str(node.places.work) in Path("/proc/self/mountinfo").read_text()
+    if then == "update":
+        run(node)
+        assert node.grubenv["trial_entry"] == f"{NEW}+1"
+    else:
+        update_run.cancel(Silent(), node.places)
+        assert_untouched(node)
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
