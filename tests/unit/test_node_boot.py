@@ -347,3 +347,33 @@ def test_addresses_of_the_console() -> None:
     assert motd.banner(motd.addresses(text)) == "Admin Console: https://10.0.0.5:9090/ or https://[2001:db8::5]:9090/"
     with pytest.raises(NodeError):
         motd.addresses("nonsense")
+
+
+def fake_systemctl(node: FakeNode, printed: str) -> None:
+    path = node.home / "bin/systemctl"
+    path.write_text(f"#!/bin/sh\nprintf '{printed}'\n")
+    path.chmod(0o755)
+
+
+def test_a_failed_boot_leaves_its_reason_for_the_layer_that_runs_instead(node: FakeNode) -> None:
+    node.booted(f"{NEW}+1")
+    fake_systemctl(node, "sshd.service loaded failed failed OpenSSH\\n")
+    assert health.boot_bad(node.places) == "units failed: sshd.service"
+    boot_tries_used(node, 4)
+    node.booted(f"{OLD}+1")
+    assert "units failed: sshd.service" in health.boot_good(node.places)
+
+
+def test_the_health_checks_reason_is_not_replaced_by_a_vaguer_one(node: FakeNode) -> None:
+    node.booted(f"{NEW}+1")
+    fake_systemctl(node, "ovirt-node-health.service loaded failed failed x\\n")
+    health.record(node.places, "the check required.d/10-no ended with status 1: no")
+    assert "10-no" in health.boot_bad(node.places)
+
+
+def test_the_reason_of_an_earlier_fallback_is_not_taken_for_this_one(node: FakeNode) -> None:
+    node.booted(f"{OLDER}+1")
+    health.record(node.places, "an old reason")
+    boot_tries_used(node, 4)
+    node.booted(f"{OLD}+1")
+    assert "an old reason" not in health.boot_good(node.places)
