@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -145,13 +146,14 @@ def test_lsblk_tells_the_stack_and_sysfs_the_drivers(tmp_path: Path) -> None:
     assert rootfacts.maps_of(tree, tmp_path / "class") == ("360000",)
 
 
+@pytest.mark.parametrize("padding", [0, 512])
 @pytest.mark.parametrize("packer", [["cat"], ["gzip", "-c"], ["xz", "-c"], ["zstd", "-c", "-q"]])
-def test_names_in_an_initramfs_of_several_archives(tmp_path: Path, packer: list[str]) -> None:
+def test_names_in_an_initramfs_of_several_archives(tmp_path: Path, packer: list[str], padding: int) -> None:
     early = hostinitrd.build({"/kernel/x86/microcode/a.bin": HostFile(b"m" * 1000)})
     main = hostinitrd.build({f"/usr/lib/{number}.ko": HostFile(bytes(number)) for number in range(50)})
     packed = subprocess.run(packer, input=main, capture_output=True, check=True).stdout
     file = tmp_path / "initramfs.img"
-    file.write_bytes(early + bytes(512) + packed)
+    file.write_bytes(early + bytes(512) + packed + bytes(padding))
     found = cpio.names(file)
     assert {"kernel/x86/microcode/a.bin", "usr/lib/0.ko", "usr/lib/49.ko"} <= found
     assert hostinitrd.TRAILER not in found
@@ -198,3 +200,12 @@ def test_trial_arguments_come_last_and_go_without_the_users(before: str, after: 
     assert trial.with_trial(tried, watchdog=True) == tried
     assert trial.without_trial(tried + " later=1") == after + " later=1"
     assert trial.WATCHDOG not in trial.with_trial(before, watchdog=False)
+
+
+@pytest.mark.parametrize("cut", [10, 100, -20])
+def test_a_compressed_initramfs_that_is_cut_short_is_an_error(tmp_path: Path, cut: int) -> None:
+    main = hostinitrd.build({f"/usr/lib/{number}.ko": HostFile(os.urandom(500)) for number in range(50)})
+    packed = subprocess.run(["zstd", "-c", "-q"], input=main, capture_output=True, check=True).stdout
+    (tmp_path / "x").write_bytes(packed[:cut])
+    with pytest.raises(BootError):
+        cpio.names(tmp_path / "x")
