@@ -43,11 +43,14 @@ def mounted(source: str, target: Path, *, fstype: str = "", options: Sequence[st
 @contextmanager
 def bound(source: Path, target: Path, *, readonly: bool = False) -> Iterator[Path]:
     """Bind ``source`` to ``target``, private, so that nothing propagates back (Linux mount_namespaces(7))."""
-    with mounted(os.fspath(source), target, options=["bind"]):
-        run(["mount", "--make-private", target])
+    target.mkdir(parents=True, exist_ok=True)
+    run(["mount", "--bind", "--make-private", source, target])
+    try:
         if readonly:
             run(["mount", "-o", "remount,bind,ro", target])
         yield target
+    finally:
+        unmount(target)
 
 
 @contextmanager

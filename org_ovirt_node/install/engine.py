@@ -167,6 +167,8 @@ class Installation:
 
     def _check_name(self) -> None:
         """The volumes bear the image's own name, also where only the file's name was known before."""
+        if self.facts.kernel:
+            return
         planned = self.facts.nvr
         with image_tree(str(self._image_device()), self.options.work) as tree:
             self.facts = inspect_mounted(tree, self.facts)
