@@ -15,7 +15,7 @@ from typing import Any, Optional
 
 from org_ovirt_node.cli import common, nodectl_health, nodectl_update
 from org_ovirt_node.errors import NodeError
-from org_ovirt_node.node import check, checkfacts, info, journal, listing, lock, motd, remove, rollback, survey
+from org_ovirt_node.node import check, checkfacts, info, journal, listing, lock, motd, mounted, remove, rollback, survey
 from org_ovirt_node.node.layers import NodeState, config, state
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.node.upper import changes
@@ -75,6 +75,10 @@ def _rollback(options: argparse.Namespace) -> int:
         node = _state()
         chosen = rollback.choose(node, options.to or "")
         changed = rollback.etc_differences(node, chosen, PLACES)
+        conflicts: list[dict[str, str]] = []
+        if options.with_etc and chosen.target != chosen.running:
+            shared = [mount.target for mount in mounted.of_group(mounted.mounts(), node.group.name)]
+            conflicts = rollback.take_etc_along(node, chosen, shared, PLACES)
         tries = int(config(PLACES.config).get("boot_tries", survey.DEFAULT_TRIES))
         rollback.perform(chosen, tries, PLACES)
         last = journal.load(PLACES.state)
@@ -85,11 +89,16 @@ def _rollback(options: argparse.Namespace) -> int:
     if chosen.retry:
         lines.append("It was never marked good, so it is on trial again.")
     if changed:
-        lines.append(f"{len(changed)} files of /etc are otherwise there:")
+        verb = (
+            "were otherwise there, and go along" if options.with_etc else "are otherwise there (--with-etc takes yours)"
+        )
+        lines.append(f"{len(changed)} files of /etc {verb}:")
         lines += [f"  /etc/{path}" for path in changed[: rollback.SHOWN]]
         lines += [f"  and {len(changed) - rollback.SHOWN} more"] if len(changed) > rollback.SHOWN else []
+    lines += [f"  conflict: {one['path']}: {one['text']}" for one in conflicts]
     lines.append("/var and the other separate volumes are shared: they stay as they are.")
-    data = {"target": chosen.target, "running": chosen.running, "on_trial": chosen.retry, "etc_differs": changed}
+    data: dict[str, Any] = {"target": chosen.target, "running": chosen.running, "on_trial": chosen.retry}
+    data.update({"etc_differs": changed, "with_etc": bool(options.with_etc), "conflicts": conflicts})
     _show(options, data, "\n".join(lines))
     return 0
 
@@ -139,6 +148,7 @@ def parser() -> argparse.ArgumentParser:
     nodectl_update.add(commands, PLACES)
     back = _command(commands, "rollback", "boot another layer, the next older one unless it is named", _rollback)
     back.add_argument("--to", "--nvr", metavar="NVR[+N]", help="the layer, or the image that has one")
+    back.add_argument("--with-etc", action="store_true", help="take the running /etc along, merged as at an update")
     gone = _command(commands, "remove", "remove an image with its layers, or one layer", _remove)
     gone.add_argument("nvr", metavar="NVR[+N]")
     verified = _command(commands, "verify", "compare images with the digests recorded when they were written", _verify)

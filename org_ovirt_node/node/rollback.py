@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.boot import trial
 from org_ovirt_node.errors import NodeError
-from org_ovirt_node.install.root import NO_REPLAY, UPPER, image_tree
-from org_ovirt_node.mounts import mounted
-from org_ovirt_node.node import bootstate
+from org_ovirt_node.install.root import NO_REPLAY, OVERLAY_WORK, UPPER, image_tree
+from org_ovirt_node.mounts import mounted, overlaid
+from org_ovirt_node.node import bootstate, etcmerge
 from org_ovirt_node.node.layers import NodeState, image_of
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.node.upper import is_opaque, is_whiteout
@@ -93,6 +94,25 @@ def etc_differences(node: NodeState, chosen: Rollback, places: Places) -> list[s
         mounted(layer, work / "layer", fstype=fstype, options=options) as base,
     ):
         return differences(places.live / "etc", tree / "etc", base / UPPER / "etc")
+
+
+def take_etc_along(node: NodeState, chosen: Rollback, shared: Sequence[str], places: Places) -> list[dict[str, str]]:
+    """Bring the running /etc to the target layer: merged with what its image has, as at an update.
+
+    What the target's own /etc had otherwise is replaced; running it again finishes what was cut short.  Returns the
+    conflicts.  Raises NodeError.
+    """
+    device, work = f"{places.dev}/{node.group.name}", places.work
+    layer = f"{device}/{chosen.target}"
+    fstype = run(["blkid", "-p", "-s", "TYPE", "-o", "value", layer]).stdout.strip()
+    with (
+        image_tree(f"{device}/{image_of(chosen.target)}", work) as tree,
+        mounted(layer, work / "layer", fstype=fstype) as base,
+        overlaid([tree], base / UPPER, base / OVERLAY_WORK, work / "root") as root,
+        etcmerge.prepared(places.image_tree, places.live / "etc", tree) as merge,
+    ):
+        merge.execute(root, shared)
+        return merge.conflicts()
 
 
 def differences(live: Path, lower: Path, upper: Path) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from org_ovirt_node.cli import nodectl
+from org_ovirt_node.mounts import mounted
 from org_ovirt_node.node.health import FOLDER
 from tests.support.fakenode import NEW, OLD, FakeNode, make_node, path_with_fakes
 
@@ -106,6 +107,24 @@ def test_info_has_imgbaseds_keys(node: FakeNode, capsys: pytest.CaptureFixture[s
     assert data["current_layer"] == f"{OLD}+1"
     assert data["bootloader"]["default"] == f"{OLD}+1"
     assert data["bootloader"]["entries"][f"{OLD}+1"]["kernel"] == f"/boot/{OLD}+1/vmlinuz"
+
+
+@pytest.mark.parametrize("along", [True, False])
+def test_a_rollback_shows_and_can_take_along_what_changed_in_etc(
+    node: FakeNode, capsys: pytest.CaptureFixture[str], along: bool
+) -> None:
+    assert call(node, capsys, *update_arguments(node))[0] == 0
+    (node.places.live / "etc/later").write_text("later\n")
+    arguments = ["rollback", "--to", NEW, "--machine-readable", *(["--with-etc"] if along else [])]
+    status, out, err = call(node, capsys, *arguments)
+    assert status == 0, err
+    data = json.loads(out)
+    conforms(data, SCHEMA["rollback"], "rollback")
+    assert "later" in data["etc_differs"] and data["on_trial"]
+    device = str(node.places.dev / "onn" / f"{NEW}+1")
+    with mounted(device, node.home / "peek", fstype="ext4", options=["ro"]) as base:
+        assert (base / "upper/etc/later").exists() is along
+        assert (base / "upper/etc/motd").read_text() == "mine\n"
 
 
 @pytest.mark.parametrize("command", ["info", "list", "rollback", "verify", "update --cancel", "remove x"])
