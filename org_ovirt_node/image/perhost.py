@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -59,6 +60,8 @@ EMPTIED = (
     "var/log/lastlog",
     "var/log/faillog",
 )
+#: Lines that packages write with the date of the build in them.
+DATED_LINES = {"etc/mdadm/mdadm.conf": re.compile(r"^# This configuration was auto-generated on .*\n", re.MULTILINE)}
 #: Folders that a node mounts something on.
 MOUNT_POINTS = ("boot", "dev", "home", "proc", "run", "sys", "tmp", "var/crash", "var/log/audit", "var/tmp")
 MODES = {"tmp": 0o1777, "var/tmp": 0o1777, "var/log/audit": 0o700}
@@ -74,10 +77,17 @@ def clear(root: Path) -> list[str]:
             else:
                 path.unlink()
             removed.append(f"/{path.relative_to(root)}")
+        for folder in root.glob(pattern.rpartition("/")[0]):
+            # What was in it decided its time: some builds leave something in /var/tmp, and some do not.
+            os.utime(folder)
     for name in EMPTIED:
         path = root / name
         if path.is_file() and not path.is_symlink() and path.stat().st_size:
             os.truncate(path, 0)
+    for name, lines in DATED_LINES.items():
+        path = root / name
+        if path.is_file():
+            path.write_text(lines.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
     machine_id = root / "etc/machine-id"
     if not machine_id.exists():
         machine_id.write_text("", encoding="utf-8")

@@ -109,6 +109,7 @@ def test_what_is_per_host_goes(tmp_path: Path) -> None:
         "var/log/journal/abc/system.journal": "x",
         "var/log/wtmp": "x",
         "boot/initrd.img": "x",
+        "etc/mdadm/mdadm.conf": "HOMEHOST\n# This configuration was auto-generated on Mon, 1 Jan by mkconf\n",
     }
     for name, text in files.items():
         path = tmp_path / name
@@ -120,7 +121,12 @@ def test_what_is_per_host_goes(tmp_path: Path) -> None:
         for path in tmp_path.rglob("*")
         if path.is_file()
     }
-    assert left == {"etc/machine-id": "", "etc/ssh/sshd_config": "kept", "var/log/wtmp": ""}
+    assert left == {
+        "etc/machine-id": "",
+        "etc/mdadm/mdadm.conf": "HOMEHOST\n",
+        "etc/ssh/sshd_config": "kept",
+        "var/log/wtmp": "",
+    }
 
 
 def test_only_accounts_without_a_password_get_the_day_of_the_image(tmp_path: Path) -> None:
