@@ -245,14 +245,14 @@ def _partition(mount: Mounted, devices: dict[str, BlockDevice], role: Role, moun
             f"{mountpoint} is on {mount.source}, which is no partition",
             hint="GRUB can write its environment block only on a plain partition: give it one.",
         )
-    request = Partition(device.disks[0], role, device.size, mount.fstype, mountpoint)
+    disk = device.disks[-1]
     return MadePartition(
-        request,
-        int(number.read_text(encoding="ascii")),
-        device.path,
-        device.uuid,
-        f"/dev/{device.disks[0]}",
-        device.partuuid,
+        request=Partition(Path(disk).name, role, device.size, mount.fstype, mountpoint),
+        number=int(number.read_text(encoding="ascii")),
+        path=device.path,
+        uuid=device.uuid,
+        disk_path=disk,
+        partuuid=device.partuuid,
     )
 
 

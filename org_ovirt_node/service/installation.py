@@ -147,10 +147,10 @@ class WriteImageTask(NodeTask):
             FILE, self._section, StorageRequest(), BootloaderRequest(location=location), SystemRequest()
         )
         options = Options(root=Path(self._sysroot))
-        progress = TaskProgress(self._show)
-        installation = Handover(request, options, progress, session.stack, bare=Path(self._physical_root))
         try:
-            with status_line.status_line():
+            with status_line.status_line() as show:
+                progress = TaskProgress(lambda text: self._tell(text, show))
+                installation = Handover(request, options, progress, session.stack, bare=Path(self._physical_root))
                 run_steps(installation, handover.ADOPT + handover.WRITE)
         except BaseException:
             session.abandon()
@@ -158,9 +158,9 @@ class WriteImageTask(NodeTask):
         session.begin(installation)
         return None
 
-    def _show(self, text: str) -> None:
+    def _tell(self, text: str, show: Callable[[str], None]) -> None:
         self.report_progress(text)
-        status_line.show(f"oVirt Node: {text}")
+        show(f"oVirt Node: {text}")
 
 
 class FinishTask(NodeTask):

@@ -7,7 +7,7 @@ windows of tmux, whose status line every console shows, whatever is above it; wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from org_ovirt_node.errors import CommandError
@@ -26,32 +26,33 @@ def _tmux(*arguments: str) -> Completed:
     return run(["tmux", *arguments], check=False, timeout=PATIENCE)
 
 
-def show(text: str) -> None:
-    """Put ``text`` there.  "#" begins a format in tmux(1)."""
-    try:
-        _tmux("set-option", "-t", SESSION, "status-right", text.replace("#", "##")[:LENGTH] + " ")
-    except CommandError as exc:
-        log.debug("%s", exc)
-
-
 @contextmanager
-def status_line() -> Iterator[None]:
-    """Make room for texts on the status line; afterwards it says again what it said before."""
+def status_line() -> Iterator[Callable[[str], None]]:
+    """Yields what puts a text on the status line; afterwards it says again what it said before."""
     before: dict[str, str] = {}
     try:
         for name in ("status-right", "status-right-length"):
             asked = _tmux("show-options", "-v", "-t", SESSION, name)
             if asked.ok:
                 before[name] = asked.stdout.rstrip("\n")
-        _tmux("set-option", "-t", SESSION, "status-right-length", str(LENGTH + 1))
     except CommandError as exc:
         log.info("no status line: %s", exc)
+
+    def change(*arguments: str) -> None:
+        try:
+            _tmux("set-option", *arguments)
+        except CommandError as exc:
+            log.debug("%s", exc)
+
+    def show(text: str) -> None:
+        # "#" begins a format in tmux(1).
+        if before:
+            change("-t", SESSION, "status-right", text.replace("#", "##")[:LENGTH] + " ")
+
+    if before:
+        change("-t", SESSION, "status-right-length", str(LENGTH + 1))
     try:
-        yield
+        yield show
     finally:
         for name, value in before.items():
-            restore = ("set-option", "-t", SESSION, name, value) if value else ("set-option", "-u", "-t", SESSION, name)
-            try:
-                _tmux(*restore)
-            except CommandError as exc:
-                log.debug("%s", exc)
+            change(*(("-t", SESSION, name, value) if value else ("-u", "-t", SESSION, name)))

@@ -31,8 +31,8 @@ class Line(unittest.TestCase):
         tmux("-f", "/dev/null", "new-session", "-d", "-s", "anaconda", "cat")
         self.addCleanup(tmux, "kill-server")
         tmux("set-option", "-t", "anaconda", "status-right", OWN)
-        with status_line.status_line():
-            status_line.show("Writing the image: 40 % #1")
+        with status_line.status_line() as show:
+            show("Writing the image: 40 % #1")
             self.assertIn("40 % ##1", tmux("show-options", "-v", "-t", "anaconda", "status-right"))
             self.assertEqual(
                 tmux("display-message", "-p", "-t", "anaconda", "#{T:status-right}"), "Writing the image: 40 % #1 "
@@ -40,8 +40,8 @@ class Line(unittest.TestCase):
         self.assertEqual(tmux("show-options", "-v", "-t", "anaconda", "status-right").strip('"'), OWN.rstrip("\n"))
 
     def test_without_a_session(self) -> None:
-        with status_line.status_line():
-            status_line.show("nobody sees it")
+        with status_line.status_line() as show:
+            show("nobody sees it")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from org_ovirt_node.errors import StorageError
+from org_ovirt_node.errors import BootError, StorageError
 from org_ovirt_node.install import adopt
 from org_ovirt_node.install.handover import adopt_fstab
 
@@ -151,3 +151,20 @@ def test_an_installers_own_file_is_kept_where_the_image_has_none(tmp_path: Path)
     tree.mkdir()
     (bare / "etc/resolv.conf").write_text("nameserver")
     assert adopt.carry_over(bare, bare / "upper", tree, leave=("etc/resolv.conf",)) == ("etc/resolv.conf",)
+
+
+def test_boot_partition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "vda2").mkdir()
+    (tmp_path / "vda2/partition").write_text("2\n")
+    monkeypatch.setattr(adopt, "SYS_BLOCK", tmp_path)
+    mount = adopt.top_mount(adopt.parse_mountinfo(MOUNTINFO), Path("/mnt/sysroot/boot"))
+    made = adopt._partition(mount, adopt.parse_lsblk(LSBLK), adopt.Role.BOOT, "/boot")
+    assert (made.disk_path, made.path, made.number, made.uuid) == ("/dev/vda", "/dev/vda2", 2, "b")
+    assert made.request.disk == "vda"
+
+
+def test_boot_on_what_is_no_partition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adopt, "SYS_BLOCK", tmp_path)
+    mount = adopt.top_mount(adopt.parse_mountinfo(MOUNTINFO), Path("/mnt/sysroot/boot"))
+    with pytest.raises(BootError, match="/dev/vda2, which is no partition"):
+        adopt._partition(mount, adopt.parse_lsblk(LSBLK), adopt.Role.BOOT, "/boot")
