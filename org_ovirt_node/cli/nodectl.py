@@ -2,6 +2,9 @@
 
 Commands, options and the machine-readable forms of ``info`` and ``check`` are imgbased's, so that what uses them goes
 on working; docs/nodectl.md describes all of them.
+
+Commands import what they alone need when they run: two programs of a boot are nodectl, and half of its modules are for
+updates.
 """
 
 from __future__ import annotations
@@ -15,11 +18,9 @@ from typing import Any, Optional
 
 from org_ovirt_node.cli import common, nodectl_health, nodectl_update
 from org_ovirt_node.errors import NodeError
-from org_ovirt_node.node import check, checkfacts, info, journal, listing, lock, motd, mounted, remove, rollback, survey
+from org_ovirt_node.node import info, listing, lock, remove
 from org_ovirt_node.node.layers import NodeState, config, state
 from org_ovirt_node.node.places import Places
-from org_ovirt_node.node.upper import changes
-from org_ovirt_node.node.verify import choose, verify
 
 PLACES = Places()
 ISSUE = Path("/etc/issue")
@@ -47,6 +48,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from org_ovirt_node.node import check, checkfacts
+
     groups = check.judge(checkfacts.gather(PLACES))
     text = check.as_text(groups)
     _show(options, check.as_dict(groups), f"  Node {text.splitlines()[0]}" if options.oneline else text)
@@ -55,6 +58,8 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _motd(options: argparse.Namespace) -> int:
+    from org_ovirt_node.node import check, checkfacts, motd
+
     facts = checkfacts.gather(PLACES)
     said = motd.message(facts, check.judge(facts))
     _show(options, said.as_dict(), said.as_text())
@@ -62,6 +67,8 @@ def _motd(options: argparse.Namespace) -> int:
 
 
 def _banner(options: argparse.Namespace) -> int:
+    from org_ovirt_node.node import motd
+
     found = motd.own_addresses()
     if options.update_issue:
         motd.write_issue(ISSUE, found)
@@ -71,6 +78,8 @@ def _banner(options: argparse.Namespace) -> int:
 
 
 def _rollback(options: argparse.Namespace) -> int:
+    from org_ovirt_node.node import journal, mounted, rollback, survey
+
     with lock.locked("the rollback", PLACES.lock):
         node = _state()
         chosen = rollback.choose(node, options.to or "")
@@ -111,6 +120,8 @@ def _remove(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from org_ovirt_node.node.verify import choose, verify
+
     node = _state()
     results = verify(node, choose(node, options.nvr or ""), common.progress_for(options), PLACES.dev)
     data = {"images": [{"name": one.image, "ok": one.ok, "sha256": one.sha256, "text": one.text} for one in results]}
@@ -120,6 +131,8 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _diff(options: argparse.Namespace) -> int:
+    from org_ovirt_node.node.upper import changes
+
     if not PLACES.upper.is_dir():
         raise NodeError(f"the running layer is not mounted at {PLACES.upper}", hint="Is this host a node?")
     found = list(changes(PLACES.upper, PLACES.image_tree))

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from org_ovirt_node.node import check, checkfacts, health, motd
+from org_ovirt_node.node import health
 from org_ovirt_node.node.places import Places
 
 
@@ -32,6 +32,9 @@ def run_checks(options: argparse.Namespace, places: Places) -> int:
 
 def mark_good(options: argparse.Namespace, places: Places) -> int:
     """``good``: the boot has succeeded."""
+    # Not needed by the checks, which are run right before it.
+    from org_ovirt_node.node import check, checkfacts, motd
+
     said = health.boot_good(places)
     fallback = checkfacts.fallback_text(places, None)
     print(f"{health.ERROR if fallback and options.journal else ''}{said}")

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from org_ovirt_node.boot.grubcfg import MAX_TRIES
 from org_ovirt_node.cli import common
 from org_ovirt_node.errors import NodeError
-from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.progress import Silent
 
@@ -34,6 +33,7 @@ def url_of(text: str) -> str:
 def request_of(options: argparse.Namespace) -> Request:
     """What the command line asks for.  Raises NodeError."""
     # Here and below: the HTTP library takes its time to load, which other commands of nodectl need not wait for.
+    from org_ovirt_node.kickstart.model import NodeSection
     from org_ovirt_node.node.update import Request
 
     if not options.image:
