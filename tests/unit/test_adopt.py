@@ -10,6 +10,7 @@ import pytest
 from org_ovirt_node.errors import BootError, StorageError
 from org_ovirt_node.install import adopt
 from org_ovirt_node.install.handover import adopt_fstab
+from org_ovirt_node.layout.model import Role
 
 #: From an Anaconda in a virtual machine: the root with its bind below /mnt/sysroot.
 MOUNTINFO = """\
@@ -158,7 +159,7 @@ def test_boot_partition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     (tmp_path / "vda2/partition").write_text("2\n")
     monkeypatch.setattr(adopt, "SYS_BLOCK", tmp_path)
     mount = adopt.top_mount(adopt.parse_mountinfo(MOUNTINFO), Path("/mnt/sysroot/boot"))
-    made = adopt._partition(mount, adopt.parse_lsblk(LSBLK), adopt.Role.BOOT, "/boot")
+    made = adopt._partition(mount, adopt.parse_lsblk(LSBLK), Role.BOOT, "/boot")
     assert (made.disk_path, made.path, made.number, made.uuid) == ("/dev/vda", "/dev/vda2", 2, "b")
     assert made.request.disk == "vda"
 
@@ -167,4 +168,4 @@ def test_boot_on_what_is_no_partition(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(adopt, "SYS_BLOCK", tmp_path)
     mount = adopt.top_mount(adopt.parse_mountinfo(MOUNTINFO), Path("/mnt/sysroot/boot"))
     with pytest.raises(BootError, match="/dev/vda2, which is no partition"):
-        adopt._partition(mount, adopt.parse_lsblk(LSBLK), adopt.Role.BOOT, "/boot")
+        adopt._partition(mount, adopt.parse_lsblk(LSBLK), Role.BOOT, "/boot")
