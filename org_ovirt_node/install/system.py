@@ -85,8 +85,9 @@ def configure(root: Path, request: SystemRequest) -> None:
 
 def _locale(root: Path, lang: str) -> None:
     write(root, "etc/locale.conf", f"LANG={lang}\n")
+    # Debian's PAM reads this one and complains when it is missing.
     debian = root / "etc/default/locale"
-    if debian.is_file() and not debian.is_symlink():
+    if debian.parent.is_dir() and not debian.is_symlink():
         write(root, "etc/default/locale", f"LANG={lang}\n")
 
 
