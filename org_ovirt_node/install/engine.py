@@ -102,6 +102,19 @@ class Installation:
         """Make partitions, VG, thin pool and volumes."""
         self.stack.callback(self._release)
         self.created = create(self.handle, self.layout, self.progress)
+        self.tag_volumes()
+
+    def tag_volumes(self) -> None:
+        """Say what each volume is; the VG's own tag, which says that all is done, comes last of all."""
+        vg = self.layout.vg.name
+        shared = [f"{vg}/{volume.name}" for volume in self.layout.shared if volume.thin]
+        for tag, volumes in (
+            (lvm.TAG_LAYER, [f"{vg}/{self.layer}"]),
+            (lvm.TAG_POOL, [f"{vg}/{self.layout.pool.name}"]),
+            (lvm.TAG_VOLUME, shared),
+        ):
+            if volumes:
+                run(["lvchange", "--addtag", tag, *volumes])
 
     def _release(self) -> None:
         name = self.layout.vg.name
@@ -266,13 +279,8 @@ class Installation:
         files.write_durably(boot / self.grub.folder / "grub.cfg", config.encode())
 
     def seal(self) -> None:
-        """Tag the volumes, and bring everything to the disk."""
-        vg = self.layout.vg.name
-        lvm.add_tags(f"{vg}/{self.layer}", [lvm.TAG_LAYER])
-        lvm.add_tags(f"{vg}/{self.layout.pool.name}", [lvm.TAG_POOL])
-        shared = [f"{vg}/{volume.name}" for volume in self.layout.shared if volume.thin]
-        run(["lvchange", "--addtag", lvm.TAG_VOLUME, *shared])
-        run(["vgchange", "--addtag", lvm.TAG_VG, "--addtag", lvm.TAG_INIT, vg])
+        """Mark the VG as a whole node, and bring everything to the disk."""
+        run(["vgchange", "--addtag", lvm.TAG_VG, "--addtag", lvm.TAG_INIT, self.layout.vg.name])
         os.sync()
 
 

@@ -181,6 +181,7 @@ class Handover(Installation):
         if self.adopted.root_lv != self.layer:
             run(["lvrename", self.layout.vg.name, self.adopted.root_lv, self.layer])
             settle()
+        self.tag_volumes()
         super().seal()
         files.make_visible(self.node.root / "boot")
 
