@@ -1,0 +1,162 @@
+"""Upgrades that cannot start, that are stopped, or that are killed: the node stays as bootable as it was."""
+
+from __future__ import annotations
+
+from org_ovirt_node.node.update_run import COMMITTED, STEPS
+from tests.vm import artefacts
+from tests.vm.artefacts import NodeImage
+from tests.vm.errors import check, check_equal
+from tests.vm.scenario import Context, scenario
+from tests.vm.steps import VG, Node, lvs
+from tests.vm.upgrades import (
+    MEDIUM,
+    UPDATE,
+    check_health,
+    check_runs,
+    environment,
+    installed_disk,
+    node_with,
+    reboot,
+    refused,
+    state,
+    update,
+)
+
+#: Seconds: an installation where none is cached, and what the scenario does.
+LIMIT = 2400.0
+#: Kills itself before or after a step of the list in code; started with the step, "before" or "after", and the image.
+KILLER = """
+import dataclasses, os, signal, sys
+from org_ovirt_node.kickstart.model import NodeSection
+from org_ovirt_node.node import update_run
+from org_ovirt_node.node.places import Places
+from org_ovirt_node.node.update import Request
+from org_ovirt_node.progress import Silent
+name, where, image, sha256 = sys.argv[1:]
+def deadly(action):
+    def act(update):
+        if where == "after":
+            action(update)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return act
+steps = tuple(dataclasses.replace(s, action=deadly(s.action)) if s.name == name else s for s in update_run.STEPS)
+update_run.run_steps.__defaults__ = (steps,)
+update_run.update(Request(NodeSection(images=(f"file://{image}",), sha256=sha256)), Silent(), Places())
+"""
+
+
+def snapshot(node: Node) -> dict[str, str]:
+    """What must not change: volumes, what is on /boot, what GRUB would do."""
+    return {
+        "volumes": " ".join(sorted(lvs(node.shell))),
+        "boot": node.shell.text(
+            "cd /boot && find . -type f ! -name grubenv ! -path './grub/i386-pc/*' | sort | xargs sha256sum"
+        ),
+        "default": state(node)["bootloader"]["default"],
+    }
+
+
+@scenario("upgrade-no-space-vg", issues=(5,), limit=LIMIT)
+def upgrade_no_space_vg(context: Context) -> None:
+    """An upgrade for which the volume group has no room is refused before the first write."""
+    new = artefacts.node_image("2")
+    with node_with(context, installed_disk(context), new, limit=LIMIT) as node:
+        no_space_vg(node, new)
+
+
+def no_space_vg(node: Node, new: NodeImage) -> None:
+    node.shell.run(f"lvcreate -y -n filler -l 100%FREE {VG}")
+    before = snapshot(node)
+    refused(node, new, "has no room for the image", "are missing")
+    check_equal(snapshot(node), before, "the node after a refused update")
+    node.shell.run(f"lvremove -y {VG}/filler")
+
+
+@scenario("upgrade-no-space-boot", issues=(5,), limit=LIMIT)
+def upgrade_no_space_boot(context: Context) -> None:
+    """An upgrade for which /boot has no room is refused before the first write."""
+    new = artefacts.node_image("2")
+    with node_with(context, installed_disk(context), new, limit=LIMIT) as node:
+        no_space_boot(node, new)
+
+
+def no_space_boot(node: Node, new: NodeImage) -> None:
+    node.shell.run("fallocate -l $(($(stat -f -c '%a*%S' /boot) - 20000000)) /boot/filler")
+    before = snapshot(node)
+    refused(node, new, "/boot has no room for kernel and initramfs", "are missing")
+    check_equal(snapshot(node), before, "the node after a refused update")
+    node.shell.run("rm /boot/filler")
+
+
+@scenario("upgrade-cancel", issues=(5,), limit=LIMIT)
+def upgrade_cancel(context: Context) -> None:
+    """An upgrade that runs, and one that awaits its reboot, can be cancelled, and leave nothing."""
+    new = artefacts.node_image("2")
+    with node_with(context, installed_disk(context), new, limit=LIMIT) as node:
+        cancel(node, new)
+
+
+def cancel(node: Node, new: NodeImage) -> None:
+    before = snapshot(node)
+    command = f"nodectl update {MEDIUM}/{new.nvr}.squashfs --sha256 {new.sha256}"
+    node.shell.run(f"{command} >/tmp/out 2>&1 & echo $! > /tmp/pid")
+    node.shell.run("until lvs onn | grep -q 1.0-2; do sleep 0.2; done", UPDATE)
+    said = node.shell.text("nodectl update --cancel", UPDATE)
+    check("was stopped and undone" in said, f"cancelling says: {said}")
+    check_equal(snapshot(node), before, "the node after the cancelled update")
+    check("undone" in node.shell.text("cat /tmp/out"), "the cancelled update does not say so")
+    update(node, new)
+    said = node.shell.text("nodectl update --cancel", UPDATE)
+    check("was undone" in said, f"cancelling says: {said}")
+    check_equal(snapshot(node), before, "the node after the cancelled update")
+    check_equal(environment(node), {"saved_entry": before["default"]}, "GRUB's variables")
+    check_equal(node.shell.text("findmnt -rno TARGET | grep ovirt-node-update || true"), "", "what is still mounted")
+
+
+@scenario("upgrade-kill", issues=(5,), limit=2 * LIMIT)
+def upgrade_kill(context: Context) -> None:
+    """An upgrade that is killed before and after each of its steps leaves the node as it was, and can be run again."""
+    new = artefacts.node_image("2")
+    with node_with(context, installed_disk(context), new, limit=2 * LIMIT) as node:
+        context.figures["kills"] = kill(node, new)
+        reboot(node)
+        node.check_running()
+        check_runs(node, f"{new.nvr}+1")
+        check_health(node)
+
+
+def kill(node: Node, new: NodeImage) -> int:
+    """Kill the update at every step until it is committed, then run it to its end; returns the number of kills."""
+    before = state(node)["bootloader"]["default"]
+    node.shell.put("/root/killer.py", KILLER.encode())
+    names = [step.name for step in STEPS]
+    kills = 0
+    for name in names[: names.index(COMMITTED) + 1]:
+        for where in ("before", "after"):
+            if (name, where) == (COMMITTED, "after"):
+                continue
+            arguments = f"{name} {where} {MEDIUM}/{new.nvr}.squashfs {new.sha256}"
+            done = node.shell.run(f"python3 /root/killer.py {arguments}", UPDATE, check=False)
+            check_equal(done.status, 137, f"the status of an update killed {where} {name}:\n{done.output}\n")
+            found = state(node)
+            check_equal(found["bootloader"]["default"], before, f"what is booted after a kill {where} {name}")
+            kills += 1
+    update(node, new)
+    return kills
+
+
+@scenario("upgrade-grubenv-broken", issues=(5,), limit=LIMIT)
+def upgrade_grubenv_broken(context: Context) -> None:
+    """With a lost environment block the good layer is booted, says that nothing was tried, and mends the block."""
+    old, new = artefacts.node_image(), artefacts.node_image("2")
+    with node_with(context, installed_disk(context), new, limit=LIMIT) as node:
+        node.check_running()
+        node.shell.run("truncate -s 100 /boot/grub/grubenv")
+        update(node, new)
+        node.shell.run("printf garbage > /boot/grub/grubenv && fsfreeze -f /boot && fsfreeze -u /boot")
+        reboot(node)
+        node.check_running()
+        check_runs(node, f"{old.nvr}+1")
+        check_equal(environment(node), {"saved_entry": f"{old.nvr}+1"}, "the environment block")
+        found = check_health(node, "warn")
+        check("environment block was lost" in found["updates"]["no_fallback"]["reason"], f"no reason is given: {found}")
