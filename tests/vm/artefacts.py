@@ -135,26 +135,30 @@ def sha256(file: Path, length: int = -1) -> str:
     return digest.hexdigest()
 
 
+#: Bytes that are looked at as one; zeros in all of them count as never written.
+BLOCK = 1 << 20
+
+
 def content(file: Path) -> str:
-    """A digest of what was ever written to a sparse file, and where; quick, whatever the file's size."""
+    """A digest of a sparse file's content; quick, whatever its size.
+
+    What the host's file system calls data and what a hole changes when it writes its cache back, so only the bytes
+    count: a block of zeros is the same as a hole.
+    """
     digest = hashlib.sha256()
     with file.open("rb") as handle:
         end = handle.seek(0, os.SEEK_END)
         place = 0
         while place < end:
             try:
-                start = os.lseek(handle.fileno(), place, os.SEEK_DATA)
+                place = os.lseek(handle.fileno(), place, os.SEEK_DATA) // BLOCK * BLOCK
             except OSError:
                 # ENXIO: nothing but a hole up to the end (lseek(2)).
                 break
-            place = os.lseek(handle.fileno(), start, os.SEEK_HOLE)
-            handle.seek(start)
-            left = place - start
-            digest.update(f"{start}+{left}\n".encode())
-            while left:
-                data = handle.read(min(left, 1 << 20))
-                digest.update(data)
-                left -= len(data)
+            data = os.pread(handle.fileno(), BLOCK, place)
+            if data.strip(b"\0"):
+                digest.update(f"{place}\n".encode() + data)
+            place += BLOCK
     return digest.hexdigest()
 
 
