@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.vm import artefacts
-from tests.vm.errors import check, check_equal
+from tests.vm.errors import check_equal
 from tests.vm.installer import running_installer
 from tests.vm.scenario import Context, scenario
 from tests.vm.steps import (
