@@ -18,7 +18,7 @@ lint: ## ruff, mypy, shellcheck
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	shellcheck -x tools/prepare .ci/run $$(git ls-files data | xargs grep -lE '^#!/bin/(ba)?sh')
+	shellcheck -x tools/prepare .ci/run $$(git grep -lE '^#!/bin/(ba)?sh' -- data)
 
 unit: ## unit tests
 	$(PYTHON) -m pytest

@@ -11,7 +11,6 @@ from org_ovirt_node.run import run
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 #: What apt prints for each index file it would download, one line each (apt-get(8), indextargets).
 TARGET_FORMAT = "$(REPO_URI)|$(LABEL)|$(COMPONENT)"
-FALLBACK = "http://deb.debian.org/debian/"
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class Mirrors:
 
 
 def parse_targets(text: str) -> Mirrors:
-    """Choose the mirrors from what ``apt-get indextargets`` printed; Debian's own where apt knows none.
+    """Choose the mirrors from what ``apt-get indextargets`` printed.  Raises ImageError where apt knows none.
 
     The label is in the Release file, which apt has only after an update; the last part of the URI decides without it.
     """
@@ -46,7 +45,12 @@ def parse_targets(text: str) -> Mirrors:
             security = security or uri
         elif label == "Debian" or (not label and last == "debian"):
             archive = archive or uri
-    return Mirrors(archive or FALLBACK, security)
+    if not archive:
+        raise ImageError(
+            "apt on this host knows no Debian mirror, so there is no place to take packages from",
+            hint="Add one to /etc/apt/sources.list and run 'apt-get update'.",
+        )
+    return Mirrors(archive, security)
 
 
 def host_mirrors() -> Mirrors:

@@ -23,12 +23,16 @@ SECURITY = "http://s.example/debian-security/"
         (f"{ARCHIVE}||main\n{SECURITY}||main\n", ARCHIVE, SECURITY),
         (f"http://x.example/ubuntu/|Ubuntu|main\n{ARCHIVE}|Debian|main\n", ARCHIVE, ""),
         (f"{ARCHIVE}|Debian|contrib\nhttp://b.example/debian/|Debian|main\n", "http://b.example/debian/", ""),
-        ("http://x.example/apt||main\n", mirror.FALLBACK, ""),
-        ("", mirror.FALLBACK, ""),
     ],
 )
 def test_the_host_decides_the_mirror(text: str, archive: str, security: str) -> None:
     assert mirror.parse_targets(text) == mirror.Mirrors(archive, security)
+
+
+@pytest.mark.parametrize("text", ["http://x.example/apt||main\n", ""])
+def test_a_host_without_a_debian_mirror_is_told(text: str) -> None:
+    with pytest.raises(ImageError, match="knows no Debian mirror"):
+        mirror.parse_targets(text)
 
 
 def test_security_updates_need_a_mirror_and_the_wish() -> None:
