@@ -1,6 +1,7 @@
-"""The package database in the image: below /usr, and true about what the image holds.
+"""The package database and SELinux' module store in the image: below /usr, and true about what the image holds.
 
-On a node /var is shared by all layers, so a database there would describe the layer that wrote it last.
+On a node /var is shared by all layers, so a database there would describe the layer that wrote it last, and a rollback
+would rebuild the policy from another layer's modules.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ DPKG_OLD = Path("var/lib/dpkg")
 DPKG_NEW = Path("usr/lib/sysimage/dpkg")
 RPM_OLD = Path("var/lib/rpm")
 RPM_NEW = Path("usr/lib/sysimage/rpm")
-#: SELinux labels the database as it would at its usual place (file_contexts.subs: new place, old place).
-SAME_LABELS = ((f"/{DPKG_NEW}", f"/{DPKG_OLD}"), (f"/{RPM_NEW}", f"/{RPM_OLD}"))
+SELINUX_OLD = Path("var/lib/selinux")
+SELINUX_NEW = Path("usr/lib/sysimage/selinux")
+MOVED = ((DPKG_OLD, DPKG_NEW), (RPM_OLD, RPM_NEW), (SELINUX_OLD, SELINUX_NEW))
+#: SELinux labels them as it would at their usual places (file_contexts.subs: new place, old place).
+SAME_LABELS = tuple((f"/{new}", f"/{old}") for old, new in MOVED)
 
 
 def is_dpkg(root: Path) -> bool:
@@ -26,17 +30,17 @@ def is_dpkg(root: Path) -> bool:
 
 
 def move(root: Path) -> None:
-    """Move the database to /usr/lib/sysimage, with a relative link at its old place.  Does nothing when it is there.
+    """Move them to /usr/lib/sysimage, with relative links at their old places.  Does nothing when they are there.
 
-    Raises :class:`ImageError` for a tree that has a database at both places.
+    Raises :class:`ImageError` for a tree that has one of them at both places.
     """
-    for old, new in ((DPKG_OLD, DPKG_NEW), (RPM_OLD, RPM_NEW)):
+    for old, new in MOVED:
         source, target = root / old, root / new
         if source.is_symlink() or not source.is_dir():
             continue
         if target.exists() and any(target.iterdir()):
             if any(source.iterdir()):
-                raise ImageError(f"the tree has a package database at /{old} and another one at /{new}")
+                raise ImageError(f"the tree has a /{old} and another one at /{new}")
             source.rmdir()
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
