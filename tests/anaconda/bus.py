@@ -18,6 +18,7 @@ CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configurat
   <type>session</type>
   <listen>unix:dir={folder}</listen>
   <servicedir>/usr/share/anaconda/dbus/services</servicedir>
+  <limit name="service_start_timeout">300000</limit>
   <policy context="default">
     <allow send_destination="*" eavesdrop="true"/>
     <allow eavesdrop="true"/>

@@ -156,6 +156,7 @@ class Spoke(unittest.TestCase):
 
     def test_check_shows_the_problem(self) -> None:
         self.proxy.Images = ["file:/nowhere/node-1.squashfs"]
+        self.proxy.NoSignature = True
         terminal = self.terminal
         terminal.expect("7\\) Check")
         terminal.type("7")
