@@ -37,6 +37,8 @@ BARE = Path("/mnt/sysimage")
 MARKER = "new-kernel-pkg"
 #: Files that Anaconda puts into any root for its own use; where the image has one, the image's is right.
 INSTALLERS_OWN = ("etc/resolv.conf",)
+#: Folders that Anaconda's later steps write to and do not make (its network module), whatever the image is made from.
+WRITTEN_BY_ANACONDA = ("etc/sysconfig",)
 
 
 class Handover(Installation):
@@ -91,6 +93,8 @@ class Handover(Installation):
         options = [f"lowerdir={tree}", f"upperdir={self.bare / UPPER}", f"workdir={self.bare / OVERLAY_WORK}"]
         self.stack.enter_context(mounted("overlay", root, fstype="overlay", options=options))
         self.stack.callback(run, ["mount", "--make-rprivate", root])
+        for folder in WRITTEN_BY_ANACONDA:
+            (root / folder).mkdir(parents=True, exist_ok=True)
         self._bring_mounts(root)
         self._seed(tree, root)
         self.node = NodeRoot(tree=tree, layer=self.bare, root=root)
