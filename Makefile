@@ -3,10 +3,10 @@ VENV = $(shell tools/prepare | tail -n 1)
 PYTHON = $(VENV)/bin/python
 SCENARIO ?=
 
-.PHONY: help demo check lint unit vm vm-list check-all bench clean
+.PHONY: help demo check lint unit vm vm-list check-all bench clean updates.img product.img install pot check-anaconda
 
 help: ## show this
-	@sed -n 's/^\([a-z.-]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z. -]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
 demo: ## build the demo image, install it in a virtual machine, boot it and look at it
 	$(PYTHON) -m tests.vm demo
@@ -34,6 +34,18 @@ check-all: lint unit ## every scenario, resuming where it stopped
 
 bench: ## the transfer against dd, rsync and unsquashfs: a table, build/bench.json and a chart
 	$(PYTHON) -m tests.bench
+
+updates.img product.img: ## the add-on for an existing boot.iso of Anaconda
+	$(PYTHON) -m org_ovirt_node.image.delivery $@ build/$@
+
+install: ## the add-on into DESTDIR
+	$(PYTHON) -m org_ovirt_node.image.delivery install $(DESTDIR)
+
+pot: ## the template for translations
+	$(PYTHON) tools/pot.py
+
+check-anaconda: ## the add-on in the real Anaconda: make check-anaconda ANACONDA_ROOT=/path/to/root-tree
+	$(PYTHON) -m tests.anaconda all --root $(ANACONDA_ROOT)
 
 clean: ## remove what was built here (the cache stays)
 	rm -rf build
