@@ -214,9 +214,17 @@ class _Creation:
             int(device.parted_partition.number),
             device.path,
             str(device.format.uuid or ""),
-            device.disk.path,
+            _below_image(device.disk),
             str(getattr(device, "uuid", "") or ""),
         )
+
+
+def _below_image(disk: Any) -> str:
+    """The path of a disk as GRUB knows it: of a disk image's linear mapping the loop device below.
+
+    GRUB looks through a linear mapping of device-mapper, and its device map must name what it finds.
+    """
+    return str(disk.parents[0].path if disk.type == "dm-linear" and disk.parents else disk.path)
 
 
 def clear_boot_code(disk: str) -> None:

@@ -13,7 +13,7 @@ from org_ovirt_node.layout.model import Disk, ExistingPartition
 log = logging.getLogger(__name__)
 
 #: blivet's device types and what we call them.
-KINDS = {"dm-multipath": "multipath", "iscsi": "iscsi", "nvme": "nvme", "mdarray": "raid", "dm": "image"}
+KINDS = {"dm-multipath": "multipath", "iscsi": "iscsi", "nvme": "nvme", "mdarray": "raid", "dm-linear": "image"}
 LINK_FOLDERS = ("by-id", "by-path", "by-uuid", "by-label")
 
 
