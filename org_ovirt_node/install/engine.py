@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from org_ovirt_node.boot import bls, cmdline, efi, files, grubcfg, hostinitrd, loader
+from org_ovirt_node.boot.reachable import DEVICES_FILE, INITIATOR
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.install import accounts, labels, scripts, system, texts
 from org_ovirt_node.install.options import Options, running_firmware
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 
 #: What the kernel calls the file systems that blivet names otherwise.
 FSTYPES = {Role.ESP: "vfat"}
-DEVICES_FILE = "/etc/lvm/devices/system.devices"
 #: Kernel arguments that switch SELinux on where it is not the kernel's default (Debian), or off.
 SELINUX_ARGUMENTS = {
     "enforcing": "selinux=1 security=selinux",
@@ -138,7 +138,7 @@ class Installation:
         self.sha256 = done.sha256
         self.facts = replace(self.facts, size=done.size)
 
-    def _image_device(self) -> Any:
+    def _image_device(self) -> Path:
         return mapper_path(self.layout.vg.name, self.facts.nvr)
 
     def verify(self) -> None:
@@ -227,9 +227,9 @@ class Installation:
         host: dict[str, hostinitrd.HostFile] = {}
         if self.devices_file:
             host[DEVICES_FILE] = hostinitrd.HostFile(self.devices_file, 0o600)
-        initiator = system.read(root, "etc/iscsi/initiatorname.iscsi")
+        initiator = system.read(root, INITIATOR)
         if initiator:
-            host["/etc/iscsi/initiatorname.iscsi"] = hostinitrd.HostFile(initiator.encode(), 0o600)
+            host[INITIATOR] = hostinitrd.HostFile(initiator.encode(), 0o600)
         files.place_layer(root / "boot", self.layer, self.kernel, hostinitrd.build(host))
 
     def post(self) -> None:

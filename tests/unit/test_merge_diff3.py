@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Optional
@@ -98,7 +97,6 @@ def test_a_clean_merge_has_every_line_that_a_side_added(old: str, node: str, new
                 assert text(letter).strip() in merged.splitlines()
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git here")
 @pytest.mark.parametrize(("old", "node", "new", "expected"), CASES.values(), ids=list(CASES))
 def test_git_merge_file_says_the_same(tmp_path: Path, old: str, node: str, new: str, expected: Optional[str]) -> None:
     for name, content in (("old", old), ("node", node), ("new", new)):
