@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from org_ovirt_node.node.merge import owners
-from org_ovirt_node.node.merge.execute import execute
+from org_ovirt_node.node.merge.execute import Outcome, execute
 from org_ovirt_node.node.merge.model import IdMap, MergePlan, Topic
+from org_ovirt_node.node.merge.names import shown
 from org_ovirt_node.node.merge.plan import plan
 from org_ovirt_node.node.merge.tree import DirectoryTree, pristine
 
@@ -37,26 +38,23 @@ class Merge:
     def ids(self) -> IdMap:
         return self.plan.ids
 
-    def execute(self, root: Path, shared: Sequence[str]) -> None:
-        """Write /etc of the new layer, mounted at ``root``, and set the owners that this node numbers otherwise."""
-        execute(self.plan, self.node, self.new, root / "etc")
+    def execute(self, root: Path, shared: Sequence[str]) -> list[dict[str, str]]:
+        """Write /etc of the new layer, mounted at ``root``, and set the owners that this node numbers otherwise.
+
+        Returns the conflicts, and with them what could not be made as planned.
+        """
+        outcome = execute(self.plan, self.node, self.new, root / "etc")
         owners.apply(root, owners.find(self.new_root, self.plan.ids, shared))
+        return self.conflicts() + unsettled(outcome)
 
     def conflicts(self) -> list[dict[str, str]]:
         """Files that both sides changed: ``path``, ``text``, and ``beside``, where the image's version lies."""
-        return [
-            {
-                "path": f"/etc/{notice.path}",
-                "text": notice.text,
-                "beside": f"/etc/{notice.beside}" if notice.beside else "",
-            }
-            for notice in self.plan.conflicts
-        ]
+        return [_said(notice.path, notice.text, notice.beside) for notice in self.plan.conflicts]
 
     def notices(self) -> list[dict[str, str]]:
         """Everything that an administrator should see."""
         return [
-            {"path": f"/etc/{notice.path}", "topic": notice.topic.value, "text": notice.text}
+            {**_said(notice.path, notice.text, notice.beside), "topic": notice.topic.value}
             for notice in self.plan.notices
         ]
 
@@ -67,6 +65,22 @@ class Merge:
         counts = {topic: sum(1 for notice in others if notice.topic is topic) for topic in Topic}
         lines += [f"{count} files: {topic.value}" for topic, count in counts.items() if count]
         return lines
+
+
+def _said(path: str, text: str, beside: str = "") -> dict[str, str]:
+    return {"path": shown(path), "text": text, "beside": shown(beside) if beside else ""}
+
+
+def unsettled(outcome: Outcome) -> list[dict[str, str]]:
+    """What an administrator has to look after once the merge is done, in the form of conflicts."""
+    said = [
+        _said(path, f"the running SELinux policy refused its label: run 'restorecon {shown(path)}' after the reboot")
+        for path in outcome.unlabelled
+    ]
+    return said + [
+        _said(path, "the image dropped this folder, and it stays: there is something in it that no image knows")
+        for path in outcome.left
+    ]
 
 
 @contextmanager

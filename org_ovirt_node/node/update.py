@@ -249,8 +249,7 @@ class Update:
     def merge_etc(self) -> None:
         """Merge /etc: the old image's, the node's and the new image's."""
         with etcmerge.prepared(self.places.image_tree, self.places.live / "etc", self.tree) as merge:
-            self.journal.conflicts = merge.conflicts()
-            merge.execute(self.root, self.prepared.node.shared)
+            self.journal.conflicts = merge.execute(self.root, self.prepared.node.shared)
             self.ids = merge.ids
             for line in merge.summary():
                 self.progress.detail(line)

@@ -12,7 +12,9 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,11 +24,13 @@ from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.mounts import mounted
 from org_ovirt_node.node import journal, lvm, update_run
 from org_ovirt_node.node.layers import state
+from org_ovirt_node.node.merge.execute import Outcome
+from org_ovirt_node.node.merge.execute import execute as execute_merge
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.node.update import Request, Update
 from org_ovirt_node.node.update_run import STEPS
 from org_ovirt_node.progress import Silent
-from tests.support.fakenode import MIB, NEW, OLD, VG, FakeNode, make_node, path_with_fakes
+from tests.support.fakenode import MIB, NEW, OLD, VG, FakeNode, make_node, path_with_fakes, squash
 
 NAMES = [step.name for step in STEPS]
 COMMITTED = NAMES.index("trial")
@@ -99,6 +103,28 @@ def test_failures_row_6_etc_is_merged_and_conflicts_are_reported(node: FakeNode)
     assert [one["path"] for one in done.journal.conflicts] == ["/etc/motd"]
     beside = done.journal.conflicts[0]["beside"]
     assert read_layer(node, beside.lstrip("/")) == "new\n"
+
+
+def test_failures_row_6_a_path_is_shown_so_that_a_line_is_one_line(node: FakeNode) -> None:
+    name = "two\nlines"
+    for folder, text in (("run/image/usr/lib/ovirt-node/etc", "old"), ("live/etc", "mine"), ("new/etc", "new")):
+        (node.home / folder / name).write_text(text)
+    (node.home / "new/usr/lib/ovirt-node/etc" / name).write_text("new")
+    (node.home / "new.squashfs").unlink()
+    squash(node.home / "new", node.home / "new.squashfs")
+    conflicts = run(node).journal.conflicts
+    assert [one["path"] for one in conflicts] == ["/etc/motd", "/etc/two\\nlines"]
+    assert conflicts[1]["beside"].startswith("/etc/two\\nlines.")
+
+
+def test_failures_row_18_a_refused_label_is_in_the_journal(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(*arguments: Any) -> Outcome:
+        return replace(execute_merge(*arguments), unlabelled=["list"], left=["old.d"])
+
+    monkeypatch.setattr("org_ovirt_node.node.etcmerge.execute", execute)
+    _, label, folder = run(node).journal.conflicts
+    assert label["path"] == "/etc/list" and "restorecon /etc/list" in label["text"]
+    assert folder["path"] == "/etc/old.d" and "it stays" in folder["text"]
 
 
 def test_failures_row_20_kernel_arguments_keep_their_order_and_old_image_ones_go(node: FakeNode) -> None:
