@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Optional
 
 from org_ovirt_node.cli import common, nodectl_health, nodectl_update
-from org_ovirt_node.errors import NodeError
 from org_ovirt_node.node import info, listing, lock, remove
 from org_ovirt_node.node.layers import NodeState, config, state
 from org_ovirt_node.node.places import Places
@@ -131,13 +130,14 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _diff(options: argparse.Namespace) -> int:
-    from org_ovirt_node.node.upper import changes
+    from org_ovirt_node.node.diff import diff
+    from org_ovirt_node.node.merge.names import escaped
 
-    if not PLACES.upper.is_dir():
-        raise NodeError(f"the running layer is not mounted at {PLACES.upper}", hint="Is this host a node?")
-    found = list(changes(PLACES.upper, PLACES.image_tree))
-    data = {"changes": [{"path": f"/{one.path}", "kind": one.kind.value, "size": one.size} for one in found]}
-    _show(options, data, "\n".join(f"{one.kind.value:8} /{one.path}" for one in found) or "Nothing was changed.")
+    node = _state()
+    found = diff(node, options.one or node.current, options.other or "", PLACES)
+    data = {"changes": [{"path": f"/{escaped(one.path)}", "kind": one.kind.value, "size": one.size} for one in found]}
+    lines = [f"{one['kind']:8} {one['path']}" for one in data["changes"]]
+    _show(options, data, "\n".join(lines) or "Nothing differs.")
     return 0
 
 
@@ -166,7 +166,14 @@ def parser() -> argparse.ArgumentParser:
     gone.add_argument("nvr", metavar="NVR[+N]")
     verified = _command(commands, "verify", "compare images with the digests recorded when they were written", _verify)
     verified.add_argument("nvr", nargs="?", metavar="NVR", help="one image (default: all)")
-    _command(commands, "diff", "show what this layer has otherwise than its image", _diff)
+    compared = _command(
+        commands,
+        "diff",
+        "show what a layer (default: the running one) has otherwise than its image, or B otherwise than A",
+        _diff,
+    )
+    compared.add_argument("one", nargs="?", metavar="A", help="an image or a layer")
+    compared.add_argument("other", nargs="?", metavar="B", help="an image or a layer")
     _command(commands, "motd", "what is to be said at login", _motd)
     shown = _command(commands, "generate-banner", "show where the administration console answers", _banner)
     shown.add_argument("--update-issue", action="store_true", help="write it to /etc/issue")

@@ -25,7 +25,7 @@ def copy_attributes(source: Path, target: Path) -> None:
     os.lchown(target, status.st_uid, status.st_gid)
     if not stat.S_ISLNK(status.st_mode):
         target.chmod(stat.S_IMODE(status.st_mode))
-    for name in _attributes(source):
+    for name in attribute_names(source):
         if name.startswith(OVERLAY_ATTRIBUTES):
             continue
         try:
@@ -36,7 +36,8 @@ def copy_attributes(source: Path, target: Path) -> None:
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
 
 
-def _attributes(path: Path) -> list[str]:
+def attribute_names(path: Path) -> list[str]:
+    """The names of a path's extended attributes; none where the file system has no such thing."""
     try:
         return os.listxattr(path, follow_symlinks=False)
     except OSError as exc:

@@ -14,6 +14,11 @@ from org_ovirt_node.node.merge.model import BESIDE, NAME_MAX
 
 def shown(path: str) -> str:
     """``path`` below /etc as it is shown."""
+    return f"/etc/{escaped(path)}" if path else "/etc"
+
+
+def escaped(path: str) -> str:
+    """A path as it is shown."""
     text = os.fsencode(path).decode("utf-8", "surrogateescape").replace("\\", "\\\\")
     parts = []
     for letter in text:
@@ -23,7 +28,7 @@ def shown(path: str) -> str:
             parts.append(letter)
         else:
             parts.append(letter.encode("unicode_escape").decode("ascii"))
-    return "/etc/" + "".join(parts) if path else "/etc"
+    return "".join(parts)
 
 
 def place_beside(path: str) -> str:
