@@ -19,7 +19,17 @@ import requests
 import urllib3
 
 from org_ovirt_node.errors import PayloadError
-from org_ovirt_node.payload.http_session import Access, Identity, Patience, Session, Transient, body, explain, identify
+from org_ovirt_node.payload.http_session import (
+    Access,
+    Identity,
+    Patience,
+    Session,
+    Transient,
+    body,
+    explain,
+    identify,
+    receive,
+)
 from org_ovirt_node.payload.http_watch import Watchdog, cut
 from org_ovirt_node.payload.source import Source, StartOver, Stream, redact_url
 
@@ -230,18 +240,17 @@ class HttpStream(Stream):
                 raise PayloadError(f"{self.source.name}: the transfer was stopped")
             try:
                 with self._watchdog:
-                    data = body(self._response).read(min(SLICE, len(view) - done), decode_content=False)
+                    count = receive(self._response, view[done : done + SLICE])
             except BROKEN as exc:
                 self._broke(explain(exc))
                 continue
-            if not data:
+            if not count:
                 if self.source.size is None:
                     break
                 self._broke(f"it ended at byte {self.offset} of {self.source.size}")
                 continue
-            view[done : done + len(data)] = data
-            done += len(data)
-            self.offset += len(data)
+            done += count
+            self.offset += count
             if self.offset - self._good >= SLICE:
                 self._good = self.offset
                 self._failures = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import re
 from collections.abc import Mapping
@@ -88,6 +89,20 @@ def identify(response: requests.Response, offset: int) -> Identity:
 def body(response: requests.Response) -> urllib3.response.BaseHTTPResponse:
     """The body as it comes from the connection; requests' own iterator would copy it once more."""
     return cast("urllib3.response.BaseHTTPResponse", response.raw)
+
+
+def receive(response: requests.Response, view: memoryview) -> int:
+    """Fill ``view`` with the next bytes of the body; fewer than its length only at the end.
+
+    They go straight from the socket to ``view``: urllib3 would join and copy them several times, and allocate memory
+    for each.  Raises what urllib3, http.client and sockets raise.
+    """
+    connection = getattr(response.raw, "_fp", None)
+    if isinstance(connection, http.client.HTTPResponse):
+        return connection.readinto(view)
+    data = body(response).read(len(view), decode_content=False)
+    view[: len(data)] = data
+    return len(data)
 
 
 def explain(exc: BaseException) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.bench import content, report
 from tests.bench.rows import Row
+from tests.bench.server import parts
 
 MIB = 1 << 20
 #: Medians: dd 2 s, ours 1.6, 2, 2.5, HTTP 4, rsync 30.
@@ -66,3 +67,13 @@ def test_sizes_follow_the_quantiles() -> None:
     dice = random.Random(1)
     sizes = [content.size_of(share) for share in sorted(dice.random() for _ in range(1000))]
     assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"), [(0, 3 * MIB + 77), (0, 4096), (4096, 5000), (MIB + 1, 3 * MIB + 77), (MIB - 1, MIB + 1), (5, 6)]
+)
+def test_the_server_sends_what_is_asked_for(begin: int, end: int, tmp_path: Path) -> None:
+    data = random.Random(3).randbytes(3 * MIB + 77)
+    (tmp_path / "file").write_bytes(data)
+    # Each part is only good until the next one is asked for.
+    assert b"".join(bytes(part) for part in parts(tmp_path / "file", begin, end)) == data[begin:end]

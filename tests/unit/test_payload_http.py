@@ -117,6 +117,13 @@ def test_a_drip_is_given_up_and_the_rest_fetched_anew(tmp_path: Path) -> None:
     assert len(server.requests) >= 3
 
 
+def test_arrives_whole_by_a_client_that_hides_its_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """urllib3's own reading is there for versions that keep http.client's answer elsewhere."""
+    monkeypatch.setattr("org_ovirt_node.payload.http_session.http.client.HTTPResponse", type("Other", (), {}))
+    with serving(CONTENT, Behaviour(cuts=[700_000])) as server:
+        assert fetch(f"{server.url}/a", tmp_path / "out") == CONTENT
+
+
 def test_an_empty_file(tmp_path: Path) -> None:
     with serving(b"") as server, pytest.raises(PayloadError, match="has 0 bytes where some were announced"):
         fetch(f"{server.url}/a", tmp_path / "out")
