@@ -11,33 +11,23 @@ import logging
 import os
 import re
 import shlex
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Callable, Optional
 
 from org_ovirt_node.errors import Interrupted, NodeError
 from org_ovirt_node.progress import JsonProgress, Progress, TextProgress
+from org_ovirt_node.signals import interruptible
 
 log = logging.getLogger(__name__)
 
 DEFECT = 70
-INTERRUPTED = 130
-TERMINATED = 143
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 URL_CREDENTIALS = re.compile(r"//[^/@\s]+@")
 SYSTEM_LOGS = Path("/var/log/ovirt-node")
 
 Action = Callable[[argparse.Namespace], int]
-
-
-class Terminated(Interrupted):
-    """SIGTERM or SIGHUP."""
-
-    status = TERMINATED
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -94,24 +84,6 @@ def start_log(program: str, file: Optional[Path], verbose: bool) -> Optional[Pat
     return path
 
 
-def _terminated(number: int, frame: Optional[FrameType]) -> None:
-    # A second signal must not cut the release of mounts and devices short.
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)
-    raise Terminated(f"stopped by {signal.Signals(number).name}; everything was released")
-
-
-@contextmanager
-def termination_raises() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into :class:`Terminated`, so that ``finally`` and ``with`` release what is held."""
-    before = {number: signal.signal(number, _terminated) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _say(program: str, text: str) -> None:
     print(f"{program}: {text}", file=sys.stderr, flush=True)
 
@@ -128,7 +100,7 @@ def main(parser: argparse.ArgumentParser, action: Action, argv: Optional[Sequenc
         logfile = start_log(program, options.log, options.verbose)
         given = shlex.join(sys.argv[1:] if argv is None else argv)
         log.debug("%s started: %s", program, URL_CREDENTIALS.sub("//********@", given))
-        with termination_raises():
+        with interruptible():
             return action(options)
     except NodeError as exc:
         log.debug("failed", exc_info=True)
@@ -139,7 +111,7 @@ def main(parser: argparse.ArgumentParser, action: Action, argv: Optional[Sequenc
     except KeyboardInterrupt:
         log.debug("interrupted", exc_info=True)
         _say(program, "interrupted; everything was released")
-        return INTERRUPTED
+        return Interrupted.status
     except BrokenPipeError:
         # Who reads our output went away (``… | head``): nothing to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

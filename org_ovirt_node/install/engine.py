@@ -1,44 +1,36 @@
 """The ordered steps of an installation.
 
 Every way in goes through these steps: the stand-alone runner does them all, Anaconda's tasks do them in groups.
-Nothing is bootable before the last of them: the boot code of the disk is cleared before anything is written, and
-boot loader and entry come after the image has been read back.
+Nothing is bootable before the last of them: the boot code of the disk is cleared before anything is written, boot
+loader and entry come after the image has been read back, and the boot loader finds nothing to boot before the entry.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from org_ovirt_node.boot import bls, cmdline, efi, files, grubcfg, hostinitrd, loader
-from org_ovirt_node.boot.reachable import DEVICES_FILE, INITIATOR
-from org_ovirt_node.errors import NodeError
+from org_ovirt_node.boot import bls, cmdline, efi, files, grubcfg, hostfiles, hostinitrd, loader, reachable
 from org_ovirt_node.install import accounts, labels, scripts, system, texts
 from org_ovirt_node.install.options import Options, running_firmware
 from org_ovirt_node.install.root import Mount, NodeRoot, image_tree, node_root
 from org_ovirt_node.kickstart.model import InstallRequest
 from org_ovirt_node.layout.model import Firmware, Layout, Role
 from org_ovirt_node.layout.plan import plan
-from org_ovirt_node.node import lvm
+from org_ovirt_node.node import lvm, rootfacts
 from org_ovirt_node.payload.choose import Payload, open_payload
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.payload.transfer import read_back, transfer
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.run import run
+from org_ovirt_node.steps import Step
 from org_ovirt_node.storage import scan
 from org_ovirt_node.storage.execute import Created, create, deactivate, mapper_path, settle
 
-log = logging.getLogger(__name__)
-
-#: What the kernel calls the file systems that blivet names otherwise.
-FSTYPES = {Role.ESP: "vfat"}
 #: Kernel arguments that switch SELinux on where it is not the kernel's default (Debian), or off.
 SELINUX_ARGUMENTS = {
     "enforcing": "selinux=1 security=selinux",
@@ -59,7 +51,7 @@ class Installation:
     sha256: str
     layer: str
     machine_id: str
-    devices_file: bytes
+    below: rootfacts.Below
     kernel: files.KernelFiles
     grub: loader.Grub
     efi: efi.EfiFiles
@@ -154,14 +146,8 @@ class Installation:
         vg = self.layout.vg.name
         options = self.options
         mounts = [
-            Mount(part.path, part.request.mountpoint, FSTYPES.get(part.request.role, part.request.fstype))
-            for part in self.created.partitions
-            if part.request.mountpoint
+            Mount(made.path, made.mountpoint, made.fstype) for made in self.created.file_systems if made.mountpoint
         ]
-        for volume in self.created.volumes:
-            wanted = volume.request
-            if wanted.mountpoint and not wanted.is_layer:
-                mounts.append(Mount(volume.path, wanted.mountpoint, wanted.fstype))
         self.node = self.stack.enter_context(
             node_root(
                 str(mapper_path(vg, self.facts.nvr)),
@@ -202,34 +188,23 @@ class Installation:
         system.configure(root, self.request.system)
         accounts.configure(root, self.request.system)
         pvs = tuple(part.path for part in self.created.partitions if part.request.role is Role.PV)
-        self.devices_file = system.lvm_devices_file(root, pvs) or b""
+        system.lvm_devices_file(root, pvs)
 
     def _fstab(self) -> list[texts.FstabLine]:
         lines = []
-        for part in self.created.partitions:
-            wanted = part.request
-            if wanted.mountpoint:
-                fstype = FSTYPES.get(wanted.role, wanted.fstype)
-                options = wanted.options or ("defaults",)
-                lines.append(texts.FstabLine(f"UUID={part.uuid}", wanted.mountpoint, fstype, options))
-        for volume in self.created.volumes:
-            request = volume.request
-            if request.fstype == "swap":
-                lines.append(texts.FstabLine(f"UUID={volume.uuid}", "none", "swap", ("defaults",), 0))
-            elif not request.is_layer:
-                options = request.options or ("defaults",)
-                lines.append(texts.FstabLine(f"UUID={volume.uuid}", request.mountpoint, request.fstype, options))
+        for made in self.created.file_systems:
+            options = made.options or ("defaults",)
+            if made.fstype == "swap":
+                lines.append(texts.FstabLine(f"UUID={made.uuid}", "none", "swap", options, 0))
+            else:
+                lines.append(texts.FstabLine(f"UUID={made.uuid}", made.mountpoint, made.fstype, options))
         return lines
 
     def boot_files(self) -> None:
         """Put kernel, initramfs and host.img on /boot."""
         root = self.node.root
-        host: dict[str, hostinitrd.HostFile] = {}
-        if self.devices_file:
-            host[DEVICES_FILE] = hostinitrd.HostFile(self.devices_file, 0o600)
-        initiator = system.read(root, INITIATOR)
-        if initiator:
-            host[INITIATOR] = hostinitrd.HostFile(initiator.encode(), 0o600)
+        self.below = rootfacts.below(self.layout.vg.name)
+        host = hostfiles.collect(root, {}, self.below.stack)
         files.place_layer(root / "boot", self.layer, self.kernel, hostinitrd.build(host))
 
     def post(self) -> None:
@@ -259,46 +234,50 @@ class Installation:
         esp = self.created.esps[0]
         efi.register(esp.disk_path, esp.number, self.efi.start, [part.partuuid for part in self.created.esps])
 
-    def entry(self) -> None:
-        """Write the boot entry, which makes the node bootable."""
-        selinux = self.request.system.selinux
-        options = cmdline.command_line(
+    def reachable(self) -> None:
+        """Check that kernel, initramfs, host.img and command line reach the new root."""
+        vg = self.layout.vg.name
+        root = self.node.root
+        layer = rootfacts.Assembled(
+            self.layer, self.layout.layer.fstype, self.kernel.version, self.node.tree, root, root / "boot"
+        )
+        volumes = {volume.name for volume in lvm.group(vg).volumes}
+        found = rootfacts.gather(layer, self.facts, self.below, options=self._arguments(), vg=vg, volumes=volumes)
+        reachable.check(found, self.layer)
+
+    def _arguments(self) -> str:
+        return cmdline.command_line(
             cmdline.layer_arguments(
                 self.layout.vg.name, self.facts.nvr, self.layer, self.facts.roothash, self.facts.hash_offset
             ),
             self.facts.boot_args,
-            SELINUX_ARGUMENTS.get(selinux, ""),
+            SELINUX_ARGUMENTS.get(self.request.system.selinux, ""),
             self.request.bootloader.append,
         )
+
+    def seal(self) -> None:
+        """Mark the VG as a whole node."""
+        run(["vgchange", "--addtag", lvm.TAG_VG, "--addtag", lvm.TAG_INIT, self.layout.vg.name])
+
+    def entry(self) -> None:
+        """Write the boot entry, which makes the node bootable, and bring everything to the disk."""
         boot = self.node.root / "boot"
+        options = self._arguments()
         entry = bls.layer_entry(self.layer, self.facts.nvr, self.kernel.version, options, self.machine_id)
+        os.sync()
         files.write_durably(bls.entry_path(boot, self.layer), entry.render().encode())
         files.publish_entries(boot, self.grub.folder)
         files.write_environment(boot, self.grub.folder, {grubcfg.SAVED: self.layer})
         config = grubcfg.render_config(self.request.bootloader.timeout, options)
         files.write_durably(boot / self.grub.folder / "grub.cfg", config.encode())
 
-    def seal(self) -> None:
-        """Mark the VG as a whole node, and bring everything to the disk."""
-        run(["vgchange", "--addtag", lvm.TAG_VG, "--addtag", lvm.TAG_INIT, self.layout.vg.name])
-        os.sync()
 
-
-@dataclass(frozen=True)
-class Step:
-    """A named step: ``text`` is for people, ``name`` for logs, tests and JSON readers."""
-
-    name: str
-    text: str
-    action: Callable[[Installation], None]
-
-
-PREPARE = (
+PREPARE: tuple[Step[Installation], ...] = (
     Step("image", "Looking at the image", Installation.image),
     Step("disks", "Scanning the disks", Installation.disks),
     Step("plan", "Planning the layout", Installation.plan),
 )
-WRITE = (
+WRITE: tuple[Step[Installation], ...] = (
     Step("partition", "Setting up disks and volumes", Installation.partition),
     Step("transfer", "Writing the image", Installation.transfer),
     Step("verify", "Reading the image back", Installation.verify),
@@ -308,23 +287,10 @@ WRITE = (
     Step("post", "Running the %post scripts", Installation.post),
     Step("label", "Labelling files", Installation.label),
     Step("boot-loader", "Installing the boot loader", Installation.boot_loader),
+    Step("reachable", "Checking that the new root can be reached", Installation.reachable),
+    Step("seal", "Marking the volume group", Installation.seal),
     Step("entry", "Writing the boot entry", Installation.entry),
-    Step("seal", "Finishing", Installation.seal),
 )
 STEPS = PREPARE + WRITE
 #: Steps whose time is the disk's and the scan's, not ours.
 DEVICE_BOUND = ("disks", "partition", "transfer", "verify")
-
-
-def run_steps(installation: Installation, steps: tuple[Step, ...]) -> None:
-    """Do ``steps`` in their order; the time of each is kept.  Raises NodeError with the step that failed."""
-    for step in steps:
-        installation.progress.step(step.name, step.text)
-        started = time.monotonic()
-        try:
-            step.action(installation)
-        except NodeError as exc:
-            log.error("step %s failed: %s", step.name, exc)
-            raise
-        installation.seconds[step.name] = time.monotonic() - started
-        log.info("step %s took %.1f s", step.name, installation.seconds[step.name])

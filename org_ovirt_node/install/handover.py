@@ -15,7 +15,7 @@ from pathlib import Path
 from org_ovirt_node.boot import files, loader
 from org_ovirt_node.errors import BootError
 from org_ovirt_node.install import adopt, system, texts
-from org_ovirt_node.install.engine import Installation, Step
+from org_ovirt_node.install.engine import Installation
 from org_ovirt_node.install.options import Options
 from org_ovirt_node.install.root import OVERLAY_WORK, UPPER, NodeRoot, copy_attributes, image_tree, seed
 from org_ovirt_node.kickstart.model import InstallRequest
@@ -25,6 +25,7 @@ from org_ovirt_node.mounts import bound, mounted
 from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
+from org_ovirt_node.steps import Step
 from org_ovirt_node.storage import scan
 from org_ovirt_node.storage.execute import settle
 
@@ -159,7 +160,7 @@ class Handover(Installation):
             system.write(root, "etc/iscsi/initiatorname.iscsi", carried, 0o600)
         system.write(root, "etc/fstab", self._fstab_text(system.read(root, "etc/fstab")))
         system.node_config(root, self.request.node, self.layout.vg.name, self.facts.nvr)
-        self.devices_file = system.lvm_devices_file(root, self.adopted.pvs) or b""
+        system.lvm_devices_file(root, self.adopted.pvs)
 
     def _fstab_text(self, written: str) -> str:
         wanted: dict[str, tuple[str, ...]] = {}
@@ -180,13 +181,16 @@ class Handover(Installation):
         if len(self.machine_id) != 32:
             self.machine_id = system.identity(root)
 
-    def seal(self) -> None:
-        """Give the root's volume its name, tag the volumes, and bring everything to the disk."""
+    def rename(self) -> None:
+        """Give the root's volume its name, now that nobody uses its path any more, and tag the volumes."""
         if self.adopted.root_lv != self.layer:
             run(["lvrename", self.layout.vg.name, self.adopted.root_lv, self.layer])
             settle()
         self.tag_volumes()
-        super().seal()
+
+    def entry(self) -> None:
+        """Write the boot entry, for a boot loader that reads /boot while it is still mounted."""
+        super().entry()
         files.make_visible(self.node.root / "boot")
 
 
@@ -210,23 +214,25 @@ def adopt_fstab(written: str, volumes: dict[str, tuple[str, ...]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-ADOPT = (
+ADOPT: tuple[Step[Handover], ...] = (
     Step("image", "Looking at the image", Handover.image),
-    Step("adopt", "Looking at the partitions", Handover.adopt),  # type: ignore[arg-type]
-    Step("image-volume", "Making the volume of the image", Handover.image_volume),  # type: ignore[arg-type]
+    Step("adopt", "Looking at the partitions", Handover.adopt),
+    Step("image-volume", "Making the volume of the image", Handover.image_volume),
 )
-WRITE = (
+WRITE: tuple[Step[Handover], ...] = (
     Step("transfer", "Writing the image", Handover.transfer),
     Step("verify", "Reading the image back", Handover.verify),
-    Step("assemble", "Assembling the root and filling its volumes", Handover.assemble),  # type: ignore[arg-type]
-    Step("configure", "Configuring the host", Handover.configure),  # type: ignore[arg-type]
+    Step("assemble", "Assembling the root and filling its volumes", Handover.assemble),
+    Step("configure", "Configuring the host", Handover.configure),
     Step("boot-files", "Copying kernel and initramfs", Handover.boot_files),
     Step("boot-loader", "Installing the boot loader", Handover.boot_loader),
 )
-FINISH = (
-    Step("cover", "Uncovering the node's programs", Handover.finish_cover),  # type: ignore[arg-type]
-    Step("identify", "Identifying the host", Handover.identify),  # type: ignore[arg-type]
+FINISH: tuple[Step[Handover], ...] = (
+    Step("cover", "Uncovering the node's programs", Handover.finish_cover),
+    Step("identify", "Identifying the host", Handover.identify),
     Step("label", "Labelling files", Handover.label),
+    Step("rename", "Naming the volumes", Handover.rename),
+    Step("reachable", "Checking that the new root can be reached", Handover.reachable),
+    Step("seal", "Marking the volume group", Handover.seal),
     Step("entry", "Writing the boot entry", Handover.entry),
-    Step("seal", "Finishing", Handover.seal),  # type: ignore[arg-type]
 )

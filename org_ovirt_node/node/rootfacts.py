@@ -1,4 +1,4 @@
-"""What boot/reachable.py asks for, gathered from the running node.
+"""What boot/reachable.py asks for, gathered from the machine that installs or updates.
 
 Programs and formats: ``pvs(8)`` and ``lsblk(8)`` as JSON; drivers from sysfs (kernel: Documentation/driver-api).
 """
@@ -6,12 +6,16 @@ Programs and formats: ``pvs(8)`` and ``lsblk(8)`` as JSON; drivers from sysfs (k
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from org_ovirt_node.boot import bls, cpio
+from org_ovirt_node.boot.reachable import RootFacts
 from org_ovirt_node.errors import StorageError
 from org_ovirt_node.node import lvm
+from org_ovirt_node.payload.facts import LIVEOS, ImageFacts
 from org_ovirt_node.run import run
 
 SYS_BLOCK = Path("/sys/class/block")
@@ -28,6 +32,62 @@ RAID = {
     "raid6": "raid456",
 }
 TRANSPORTS = {"iscsi": "iscsi"}
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A new layer, put together: the image is mounted at ``tree``, the whole at ``root``, its files are on ``boot``."""
+
+    layer: str
+    layer_fstype: str
+    kernel: str
+    tree: Path
+    root: Path
+    boot: Path
+
+
+@dataclass(frozen=True)
+class Below:
+    """What lies below a VG: its PVs (device → UUID), and of their disks the stack, the drivers and the maps' WWIDs."""
+
+    pvs: Mapping[str, str]
+    stack: frozenset[str]
+    drivers: tuple[str, ...]
+    maps: tuple[str, ...]
+
+
+def below(vg: str) -> Below:
+    """Look at what lies below ``vg``.  Raises StorageError and CommandError."""
+    pvs = physical_volumes(vg)
+    disks = block_tree(sorted(pvs))
+    return Below(pvs, stack_of(disks), drivers_of(disks), maps_of(disks))
+
+
+def gather(
+    assembled: Assembled, image: ImageFacts, under: Below, *, options: str, vg: str, volumes: Collection[str]
+) -> RootFacts:
+    """The facts of a new layer of ``image`` whose kernel gets the arguments ``options``.
+
+    ``volumes`` are the names of the LVs that ``vg`` will have.  Raises BootError for an initramfs or host.img that
+    cannot be read.
+    """
+    folder = assembled.boot / assembled.layer
+    return RootFacts(
+        options=options,
+        vg=vg,
+        volumes=frozenset(volumes),
+        pvs=under.pvs,
+        initramfs=cpio.names(folder / bls.INITRAMFS),
+        host=cpio.read_host_initrd((folder / bls.HOST_INITRD).read_bytes()),
+        drivers=under.drivers,
+        builtin=builtin_modules(assembled.tree, assembled.kernel),
+        stack=under.stack | ({"verity"} if image.roothash else frozenset()),
+        maps=under.maps,
+        layer_fstype=assembled.layer_fstype,
+        liveos=image.form == LIVEOS,
+        uses_devices_file=uses_devices_file(assembled.root),
+        kernel=assembled.kernel,
+    )
 
 
 def physical_volumes(vg: str) -> dict[str, str]:

@@ -40,7 +40,7 @@ from org_ovirt_node.node.merge.model import IdMap
 from org_ovirt_node.node.mounted import release_below
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.payload.choose import Payload, open_payload
-from org_ovirt_node.payload.facts import LIVEOS, ImageFacts
+from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.payload.squashfs import SUPERBLOCK, inspect_mounted, read_superblock
 from org_ovirt_node.payload.transfer import read_back, transfer
 from org_ovirt_node.progress import Progress, human
@@ -271,10 +271,8 @@ class Update:
         """Put kernel, initramfs and host.img on /boot."""
         boot = self.places.boot
         self.kernel = files.find_kernel(self.tree, self.facts.kernel)
-        self.pvs = rootfacts.physical_volumes(self.vg)
-        self.disks = rootfacts.block_tree(sorted(self.pvs))
-        self.host = hostfiles.collect(self.root, self._old_host(), rootfacts.stack_of(self.disks))
-        image = hostinitrd.build(self.host)
+        self.below = rootfacts.below(self.vg)
+        image = hostinitrd.build(hostfiles.collect(self.root, self._old_host(), self.below.stack))
         needed = self.kernel.kernel.stat().st_size + self.kernel.initramfs.stat().st_size + len(image)
         free = survey.free_bytes(boot)
         if free < needed + preflight.BOOT_MARGIN:
@@ -291,23 +289,11 @@ class Update:
     def reachable(self) -> None:
         """Check that kernel, initramfs, host.img and command line reach the new root."""
         self.options = self._options()
-        stack = rootfacts.stack_of(self.disks) | ({"verity"} if self.facts.roothash else frozenset())
-        facts = reachable.RootFacts(
-            options=self.options,
-            vg=self.vg,
-            volumes=frozenset({*(volume.name for volume in self.state.group.volumes), self.facts.nvr, self.layer}),
-            pvs=self.pvs,
-            initramfs=cpio.names(self.places.boot / self.layer / bls.INITRAMFS),
-            host=cpio.read_host_initrd((self.places.boot / self.layer / bls.HOST_INITRD).read_bytes()),
-            drivers=rootfacts.drivers_of(self.disks),
-            builtin=rootfacts.builtin_modules(self.tree, self.kernel.version),
-            stack=stack,
-            maps=rootfacts.maps_of(self.disks),
-            layer_fstype=self.prepared.node.layer_fstype,
-            liveos=self.facts.form == LIVEOS,
-            uses_devices_file=rootfacts.uses_devices_file(self.root),
-            kernel=self.kernel.version,
+        layer = rootfacts.Assembled(
+            self.layer, self.prepared.node.layer_fstype, self.kernel.version, self.tree, self.root, self.places.boot
         )
+        volumes = {*(volume.name for volume in self.state.group.volumes), self.facts.nvr, self.layer}
+        facts = rootfacts.gather(layer, self.facts, self.below, options=self.options, vg=self.vg, volumes=volumes)
         reachable.check(facts, self.layer)
 
     def _options(self) -> str:

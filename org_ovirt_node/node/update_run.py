@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import logging
-import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 
 from org_ovirt_node.errors import CommandError, Interrupted, NodeError
 from org_ovirt_node.install.root import image_tree
@@ -16,21 +12,15 @@ from org_ovirt_node.node.layers import NodeState, config, state
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.node.update import Prepared, Request, Update
 from org_ovirt_node.progress import Progress
+from org_ovirt_node.signals import uninterrupted
+from org_ovirt_node.steps import Step
+from org_ovirt_node.steps import run_steps as steps_run
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Step:
-    """A named step: ``text`` is for people, ``name`` for logs, tests and JSON readers."""
-
-    name: str
-    text: str
-    action: Callable[[Update], None]
-
-
 #: The first one writes nothing.
-STEPS = (
+STEPS: tuple[Step[Update], ...] = (
     Step("preflight", "Checking the node and the image", Update.preflight),
     Step("leftovers", "Clearing what an unfinished update left", Update.leftovers),
     Step("room", "Making room", Update.room),
@@ -53,33 +43,15 @@ DEVICE_BOUND = ("transfer", "read-back")
 COMMITTED = "trial"
 
 
-def run_steps(update: Update, steps: tuple[Step, ...] = STEPS) -> None:
-    """Do ``steps`` in their order; the time of each is kept.  Raises NodeError."""
-    for step in steps:
-        update.progress.step(step.name, step.text)
-        started = time.monotonic()
-        try:
-            step.action(update)
-        except NodeError as exc:
-            log.error("step %s failed: %s", step.name, exc)
-            raise
-        update.seconds[step.name] = time.monotonic() - started
+def run_steps(update: Update, steps: tuple[Step[Update], ...] = STEPS) -> None:
+    """Do ``steps`` in their order and write each into the journal.  Raises NodeError."""
+
+    def note(step: Step[Update]) -> None:
         if step.name != "preflight":
             update.journal.done.append(step.name)
             journal.save(update.journal, update.places.state)
-        log.info("step %s took %.1f s", step.name, update.seconds[step.name])
 
-
-@contextmanager
-def uninterrupted() -> Iterator[None]:
-    """What is on its way back must not be cut short by the next Ctrl-C."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    steps_run(update, steps, note)
 
 
 def update(request: Request, progress: Progress, places: Places) -> Update:
@@ -97,9 +69,9 @@ def update(request: Request, progress: Progress, places: Places) -> Update:
             return doing
         except (KeyboardInterrupt, Interrupted) as exc:
             _undo_after(doing, stack, "it was interrupted")
-            raise Interrupted(
-                f"the update was interrupted {_outcome(doing)}", hint="Run it again at any time."
-            ) from exc
+            stopped = Interrupted(f"the update was interrupted {_outcome(doing)}", hint="Run it again at any time.")
+            stopped.status = getattr(exc, "status", Interrupted.status)
+            raise stopped from exc
         except NodeError as exc:
             _undo_after(doing, stack, exc.message)
             raise

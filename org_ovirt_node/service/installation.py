@@ -13,7 +13,6 @@ from pyanaconda.modules.common.task import Task
 from org_ovirt_node.anaconda_compat import PayloadInstallationError, installation_error
 from org_ovirt_node.errors import BootError, NodeError, PayloadError
 from org_ovirt_node.install import handover
-from org_ovirt_node.install.engine import run_steps
 from org_ovirt_node.install.handover import Handover
 from org_ovirt_node.install.options import Options
 from org_ovirt_node.kickstart.model import BootloaderRequest, InstallRequest, NodeSection, StorageRequest, SystemRequest
@@ -24,6 +23,7 @@ from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.service import status_line, storage_facts
 from org_ovirt_node.service.bootloader import BootLoader, selinux_mode
 from org_ovirt_node.service.progress import TaskProgress
+from org_ovirt_node.steps import run_steps
 
 log = logging.getLogger(__name__)
 

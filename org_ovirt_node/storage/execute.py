@@ -44,6 +44,21 @@ class MadeVolume:
 
 
 @dataclass(frozen=True)
+class MadeFileSystem:
+    """A file system, or swap (with no ``mountpoint``), that the node mounts besides its root; as fstab(5) wants it."""
+
+    path: str
+    uuid: str
+    mountpoint: str
+    fstype: str
+    options: tuple[str, ...]
+
+
+#: What the kernel calls the file systems that blivet names otherwise.
+FSTYPES = {Role.ESP: "vfat"}
+
+
+@dataclass(frozen=True)
 class Created:
     """The devices of a layout, ready to be written to."""
 
@@ -62,6 +77,21 @@ class Created:
     @property
     def layer(self) -> MadeVolume:
         return next(volume for volume in self.volumes if volume.request.is_layer)
+
+    @property
+    def file_systems(self) -> tuple[MadeFileSystem, ...]:
+        """All but the layer's."""
+        found = []
+        for part in self.partitions:
+            wanted = part.request
+            if wanted.mountpoint:
+                fstype = FSTYPES.get(wanted.role, wanted.fstype)
+                found.append(MadeFileSystem(part.path, part.uuid, wanted.mountpoint, fstype, wanted.options))
+        for made in self.volumes:
+            volume = made.request
+            if not volume.is_layer:
+                found.append(MadeFileSystem(made.path, made.uuid, volume.mountpoint, volume.fstype, volume.options))
+        return tuple(found)
 
 
 def create(handle: Any, layout: Layout, progress: Progress) -> Created:

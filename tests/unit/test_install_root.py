@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from org_ovirt_node import signals
 from org_ovirt_node.errors import Interrupted, NodeError, PayloadError
-from org_ovirt_node.install import accounts, root, runner, system
+from org_ovirt_node.install import accounts, root, system
 from org_ovirt_node.install.engine import DEVICE_BOUND, STEPS
 from org_ovirt_node.kickstart.model import NodeSection, Script, SshKeyRequest, SystemRequest, UserRequest
 from org_ovirt_node.progress import Silent
@@ -190,7 +191,7 @@ def test_a_scripts_log_is_in_the_new_system(new_root: Path) -> None:
     assert (new_root / "out").read_text() == "hello\n"
 
 
-@pytest.mark.parametrize("number", runner.SIGNALS)
+@pytest.mark.parametrize("number", signals.SIGNALS)
 def test_a_signal_releases_everything_in_order(number: signal.Signals) -> None:
     released: list[str] = []
     before = signal.getsignal(number)
@@ -199,7 +200,7 @@ def test_a_signal_releases_everything_in_order(number: signal.Signals) -> None:
         os.kill(os.getpid(), number)
         released.append("second")
 
-    with pytest.raises(Interrupted, match=number.name), runner.interruptible(), ExitStack() as stack:
+    with pytest.raises(Interrupted, match=number.name), signals.interruptible(), ExitStack() as stack:
         stack.callback(released.append, "first")
         stack.callback(second)
         os.kill(os.getpid(), number)

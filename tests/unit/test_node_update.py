@@ -30,6 +30,7 @@ from org_ovirt_node.node.places import Places
 from org_ovirt_node.node.update import Request, Update
 from org_ovirt_node.node.update_run import STEPS
 from org_ovirt_node.progress import Silent
+from org_ovirt_node.steps import Step
 from tests.support.fakenode import MIB, NEW, OLD, VG, FakeNode, make_node, path_with_fakes, squash
 
 NAMES = [step.name for step in STEPS]
@@ -168,13 +169,13 @@ class Killed(BaseException):
 def killed(node: FakeNode, where: str, name: str) -> None:
     """Run the update up to ``step``, and kill it before or after that."""
 
-    def deadly(step: update_run.Step) -> update_run.Step:
+    def deadly(step: Step[Update]) -> Step[Update]:
         def act(update: Update) -> None:
             if where == "after":
                 step.action(update)
             raise Killed
 
-        return update_run.Step(step.name, step.text, act)
+        return Step(step.name, step.text, act)
 
     steps = tuple(deadly(step) if step.name == name else step for step in STEPS)
     with ExitStack() as stack, pytest.raises(Killed):
@@ -185,12 +186,13 @@ KILLER = """
 import os, pickle, signal, sys
 from pathlib import Path
 from org_ovirt_node.node import update_run
+from org_ovirt_node.steps import Step
 from tests.support.fakenode import FakeNode
 from tests.unit import test_node_update as tests
 def kill(update):
     os.kill(os.getpid(), signal.SIGKILL)
 node = FakeNode(Path(sys.argv[1]), pickle.loads(bytes.fromhex(sys.argv[2])))
-steps = [s if s.name != "carry" else update_run.Step(s.name, s.text, kill) for s in update_run.STEPS]
+steps = [s if s.name != "carry" else Step(s.name, s.text, kill) for s in update_run.STEPS]
 update_run.run_steps.__defaults__ = (tuple(steps),)
 tests.run(node)
 """
@@ -263,12 +265,12 @@ def test_an_image_whose_digest_is_not_asked_for_is_written_again(node: FakeNode)
 def fail_at(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
     """Let the step ``name`` do its work and then fail."""
 
-    def failing(step: update_run.Step) -> update_run.Step:
+    def failing(step: Step[Update]) -> Step[Update]:
         def act(update: Update) -> None:
             step.action(update)
             raise error
 
-        return update_run.Step(step.name, step.text, act)
+        return Step(step.name, step.text, act)
 
     steps = tuple(failing(step) if step.name == name else step for step in STEPS)
     monkeypatch.setattr(update_run, "STEPS", steps)

@@ -98,7 +98,8 @@ class Channel:
                     raise MachineDied(f"{self.name}: the machine died while we waited for {pattern!r}\n{self.tail()}")
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise TimedOut(f"{self.name}: no {pattern!r} within {timeout:g} s\n{self.tail()}")
+                    limit = "before the machine's own limit" if deadline == self.deadline else f"within {timeout:g} s"
+                    raise TimedOut(f"{self.name}: no {pattern!r} {limit}\n{self.tail()}")
                 # A peer's end is seen at the next look.
                 self.changed.wait(min(left, LOOK))
 

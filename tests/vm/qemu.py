@@ -18,6 +18,8 @@ from tests.vm.errors import MachineDied, ScenarioFailed, TimedOut
 from tests.vm.qmp import Qmp
 
 QEMU = "qemu-system-x86_64"
+#: Seconds that a machine lives at most, where a scenario does not say more.
+LIFETIME = 900.0
 #: Seconds that QEMU may take to open its sockets.
 START = 30.0
 #: Seconds that a killed QEMU may take to go.
@@ -95,7 +97,7 @@ class Spec:
     #: A saved machine to go on with.
     incoming: Optional[Path] = None
     #: Seconds after which the machine is ended, whatever it does.
-    limit: float = 900.0
+    limit: float = LIFETIME
     extra: tuple[str, ...] = ()
 
 

@@ -28,6 +28,8 @@ from tests.vm.steps import (
 
 IMAGE = "image.squashfs"
 LABEL = "OVIRTNODE"
+#: Seconds for an installation from every kind of source.
+SIX_INSTALLATIONS = 2400.0
 
 
 @scenario("install-liveos", issues=(2,))
@@ -100,7 +102,11 @@ def install_from(installer: InstallerMachine, context: Context, url: str, image:
     installer.shell.run(f"vgchange -qay {VG}")
     found = installer.shell.text(f"head -c {image.size} /dev/{VG}/{image.nvr} | sha256sum", 300).split()[0]
     check_equal(found, image.sha256, f"SHA-256 of the image LV after an installation from {scheme}:")
-    installer.shell.run(f"vgchange -qan {VG}")
+    # To take an older node apart is what "reinstall" looks at; here every installation finds a new disk.
+    pvs = installer.shell.text(f"pvs --noheadings -o pv_name -S vg_name={VG}").split()
+    disk = installer.shell.text(f"lsblk --noheadings --nodeps -o PKNAME {pvs[0]}").strip()
+    installer.shell.run(f"vgchange -qan {VG} && blkdiscard --force /dev/{disk} && blockdev --rereadpt /dev/{disk}")
+    installer.shell.run("udevadm settle --timeout=60")
 
 
 @contextmanager
@@ -114,14 +120,14 @@ def unlocked(path: Path) -> Iterator[Path]:
     yield path
 
 
-@scenario("install-sources", issues=(2,), limit=2400)
+@scenario("install-sources", issues=(2,), limit=SIX_INSTALLATIONS)
 def install_sources(context: Context) -> None:
     """One installation from every kind of URL: file, hd, cdrom, http, https, nfs."""
     image = artefacts.node_image()
     target = target_disk(context, size=12 << 30)
     folder = served_folder(context, image)
     certificate = make_certificate(context.folder)
-    with running_installer(context.folder) as installer:
+    with running_installer(context.folder, limit=SIX_INSTALLATIONS) as installer:
         installer.start_network()
         file_url = provide_payload(installer, image.path, context.folder)
         installer.attach(target)

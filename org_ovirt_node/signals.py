@@ -1,0 +1,53 @@
+"""Signals that end a program, as exceptions: what is held is released on the way back."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Optional
+
+from org_ovirt_node.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: A shell's exit status of a program that a signal ended, less the signal's number (POSIX, Shell, 2.8.2).
+BY_SIGNAL = 128
+
+
+@contextmanager
+def _handled(handler: signal._HANDLER) -> Iterator[None]:
+    """Only the main thread may have handlers; elsewhere nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: Optional[FrameType]) -> None:
+    # A second signal must not cut the release of mounts and devices short.
+    for each in SIGNALS:
+        signal.signal(each, signal.SIG_IGN)
+    stopped = Interrupted(f"interrupted by {signal.Signals(number).name}; everything was released")
+    stopped.status = BY_SIGNAL + number
+    raise stopped
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn the signals that end a program into :class:`Interrupted`, once: what follows is the way back."""
+    with _handled(_stop):
+        yield
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ignore the signals that end a program: what undoes or releases must not be cut short by the next Ctrl-C."""
+    with _handled(signal.SIG_IGN):
+        yield
