@@ -27,6 +27,7 @@ from org_ovirt_node.node import (
     etcmerge,
     journal,
     lvm,
+    packages,
     preflight,
     remove,
     room,
@@ -72,6 +73,7 @@ class Prepared:
     problems: tuple[str, ...]
     changes: tuple[upper.Change, ...]
     merge: Optional[etcmerge.Report] = None
+    packages: tuple[packages.Package, ...] = ()
     later: tuple[str, ...] = field(default=())
 
 
@@ -129,13 +131,14 @@ class Update:
             if merge and tree is not None:
                 with etcmerge.prepared(self.places.image_tree, self.places.live / "etc", tree) as planned:
                     plan = etcmerge.Report(planned.conflicts(), planned.notices())
-        kept = survey.kept_size(changes, self.request.keep) + carry.home_size(self.places)
+        packs = packages.kept(self.places)
+        kept = survey.kept_size(changes, self.request.keep) + carry.home_size(self.places) + packages.size(packs)
         found = survey.preflight_facts(node, facts, boot, kept, self.places)
         left = [image for image in found.removable if image not in found.room]
         later = room.beyond_slots(len(found.installed) - len(found.room) + 1, node.slots, left)
         self.facts = facts
         self.prepared = Prepared(
-            node, facts, found, preflight.problems(found), changes, plan, tuple(image.name for image in later)
+            node, facts, found, preflight.problems(found), changes, plan, packs, tuple(image.name for image in later)
         )
         return self.prepared
 
@@ -255,15 +258,24 @@ class Update:
                 self.progress.detail(line)
 
     def carry(self) -> None:
-        """Take along root's home and what --keep names; add to the shared volumes what the new image brings."""
-        for line in carry.carry(self.places, self.root, self.request.keep):
+        """Take along root's home, --keep and packages; add to the shared volumes what the new image brings."""
+        said = carry.carry(self.places, self.root, self.request.keep)
+        if self.prepared.packages:
+            said += packages.install(self.prepared.packages, self.places, self.root)
+        for line in said:
             self.progress.detail(line)
-        mountpoints = self.prepared.node.shared
-        added = shared.additions(self.tree, self.places.image_tree, self.places.live, mountpoints)
+        self._add_to_shared(self.tree, self.ids)
+        if self.prepared.packages:
+            # They were installed with this node's ids.
+            self._add_to_shared(self.root, IdMap())
+
+    def _add_to_shared(self, new: Path, ids: IdMap) -> None:
+        """What ``new`` has for the shared volumes and the old image had not."""
+        added = shared.additions(new, self.places.image_tree, self.places.live, self.prepared.node.shared)
         self.journal.added = list(dict.fromkeys([*self.journal.added, *added]))
         # Before the first of them is written, so that they can be taken back.
         journal.save(self.journal, self.places.state)
-        shared.add(self.tree, self.places.live, added, self.ids)
+        shared.add(new, self.places.live, added, ids)
         if added:
             self.progress.detail(f"{len(added)} new paths on the shared volumes")
 

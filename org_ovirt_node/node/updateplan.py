@@ -52,6 +52,7 @@ def as_dict(prepared: Prepared, request: Request) -> dict[str, Any]:
             if not is_kept(change.path, request.keep)
         ],
         "kept": [f"/{change.path}" for change in prepared.changes if is_kept(change.path, request.keep)],
+        "packages": [str(package) for package in prepared.packages],
     }
 
 
@@ -79,6 +80,7 @@ def as_text(plan: dict[str, Any]) -> str:
         lines += [f"           {one['kind']} {one['path']}" for one in left[:SHOWN]]
         lines += [f"           and {len(left) - SHOWN} more"] if len(left) > SHOWN else []
     lines += [f"  kept     {path}" for path in plan["kept"][:SHOWN]]
+    lines += [f"  package  {package} is installed beside it, unless it is in the image" for package in plan["packages"]]
     lines += [f"  PROBLEM  {problem}" for problem in plan["problems"]]
     lines.append("It can start." if plan["possible"] else "It cannot start. Nothing was changed.")
     return "\n".join(lines)
