@@ -29,8 +29,8 @@ vm: ## one scenario: make vm SCENARIO=install-bios
 vm-list: ## the scenarios
 	@$(PYTHON) -m tests.vm list
 
-check-all: lint unit ## every scenario, resuming where it stopped
-	$(PYTHON) -m tests.vm all --resume
+check-all: lint unit ## every scenario, resuming where it stopped; ONLY='install-*' for some
+	$(PYTHON) -m tests.vm all --resume --only '$(or $(ONLY),*)'
 
 bench: ## the transfer against dd, rsync and unsquashfs: a table, build/bench.json and a chart
 	$(PYTHON) -m tests.bench

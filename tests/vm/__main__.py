@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from fnmatch import fnmatchcase
 
 from tests.vm import demo, runner
 from tests.vm.scenario import load_all
@@ -20,6 +21,7 @@ def main() -> int:
     for name, about in (("core", "the scenarios of make check"), ("all", "every scenario")):
         many = commands.add_parser(name, help=about + ", two machines at a time, with a table at the end")
         many.add_argument("--resume", action="store_true", help="keep the results that this very tree already has")
+        many.add_argument("--only", default="*", metavar="PATTERN", help="those whose name matches, e.g. 'install-*'")
         many.add_argument("--jobs", type=int, default=2, help="machines at a time (default: 2)")
     arguments = parser.parse_args()
     scenarios = load_all()
@@ -37,7 +39,14 @@ def main() -> int:
             print(f"There is no scenario {arguments.name}; 'python -m tests.vm list' shows them.", file=sys.stderr)
             return 2
         return runner.run_one(scenarios[arguments.name])
-    chosen = [one for one in scenarios.values() if one.core or arguments.command == "all"]
+    chosen = [
+        one
+        for one in scenarios.values()
+        if (one.core or arguments.command == "all") and fnmatchcase(one.name, arguments.only)
+    ]
+    if not chosen:
+        print(f"No scenario matches {arguments.only!r}; 'python -m tests.vm list' shows them.", file=sys.stderr)
+        return 2
     return runner.run_many(chosen, resume=arguments.resume, jobs=arguments.jobs)
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from org_ovirt_node.image.profile import load
 from org_ovirt_node.progress import TextProgress
 from org_ovirt_node.run import run
 from tests.vm import accel
+from tests.vm.qemu import OVMF
 
 PROJECT = Path(__file__).resolve().parents[2]
 PROFILE = PROJECT / "data" / "profiles" / "demo-node.conf"
@@ -113,6 +115,12 @@ def blank_disk(file: Path, size: int) -> Path:
     file.unlink(missing_ok=True)
     with file.open("wb") as handle:
         handle.truncate(size)
+    return file
+
+
+def firmware_variables(file: Path, *, secure_boot: bool = False) -> Path:
+    """Variables of a new machine with EFI; ``secure_boot``: with the keys that vendors put in."""
+    shutil.copyfile(OVMF / ("OVMF_VARS_4M.ms.fd" if secure_boot else "OVMF_VARS_4M.fd"), file)
     return file
 
 

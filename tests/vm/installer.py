@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Optional
 
 from org_ovirt_node.image.cache import key_of
 from tests.vm import artefacts
 from tests.vm.accel import accelerator
 from tests.vm.console import Shell
-from tests.vm.qemu import LIFETIME, Disk, Machine, Spec, command_line
+from tests.vm.qemu import LIFETIME, Disk, Efi, Machine, Spec, command_line
 
 #: Seconds from power-on to the installer's shell; 10 to 20 under emulation, more on a busy host.
 BOOT = 180.0
@@ -108,10 +109,21 @@ def saved_state(spec: Spec) -> Path:
 
 @contextmanager
 def running_installer(
-    folder: Path, *, memory: int = 1536, fresh: bool = False, code: bool = True, limit: float = LIFETIME
+    folder: Path,
+    *,
+    memory: int = 1536,
+    fresh: bool = False,
+    code: bool = True,
+    limit: float = LIFETIME,
+    efi: Optional[Efi] = None,
 ) -> Iterator[InstallerMachine]:
-    """The installer at its shell, for ``limit`` seconds.  ``fresh`` boots it; else it goes on from the saved state."""
-    spec = dataclasses.replace(_spec(memory), limit=limit)
+    """The installer at its shell, for ``limit`` seconds.
+
+    ``fresh`` boots it, as a machine with EFI always does, whose flash memory no saved state can have; else it goes on
+    from the saved state.
+    """
+    spec = dataclasses.replace(_spec(memory), limit=limit, efi=efi)
+    fresh = fresh or efi is not None
     if not fresh:
         spec = dataclasses.replace(spec, incoming=saved_state(spec))
     with Machine(spec, folder / "installer") as machine:

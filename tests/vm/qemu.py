@@ -18,6 +18,8 @@ from tests.vm.errors import MachineDied, ScenarioFailed, TimedOut
 from tests.vm.qmp import Qmp
 
 QEMU = "qemu-system-x86_64"
+#: Where the distribution keeps EFI firmware for machines.
+OVMF = Path("/usr/share/OVMF")
 #: Seconds that a machine lives at most, where a scenario does not say more.
 LIFETIME = 900.0
 #: Seconds that QEMU may take to open its sockets.
@@ -78,6 +80,26 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class Efi:
+    """EFI firmware: ``variables`` is the file with this machine's own variables, which it writes.
+
+    ``secure_boot``: the firmware starts only what the keys in ``variables`` allow.
+    """
+
+    variables: Path
+    secure_boot: bool = False
+
+    def arguments(self) -> list[str]:
+        """QEMU's arguments (QEMU manual, "pflash"; OVMF README)."""
+        code = OVMF / ("OVMF_CODE_4M.secboot.fd" if self.secure_boot else "OVMF_CODE_4M.fd")
+        argv = ["-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={code}"]
+        argv += ["-drive", f"if=pflash,unit=1,format=raw,file={self.variables}"]
+        if self.secure_boot:
+            argv += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
+        return argv
+
+
+@dataclass(frozen=True)
 class Spec:
     """What a machine is made of."""
 
@@ -90,6 +112,8 @@ class Spec:
     kernel: Optional[Path] = None
     initrd: Optional[Path] = None
     append: str = ""
+    #: EFI instead of BIOS.
+    efi: Optional[Efi] = None
     #: False: the machine's reboot is its end.
     reboots: bool = False
     #: Options of QEMU's user network, e.g. ("hostfwd=tcp:127.0.0.1:2222-:22",); None: no network card.
@@ -116,7 +140,12 @@ class HostShare:
 
 def command_line(spec: Spec, sockets: Path, logs: Path) -> list[str]:
     """QEMU's arguments for ``spec``, with the folders for its sockets and for what its consoles say."""
-    argv = [QEMU, "-name", spec.name, *accelerator(), "-machine", "pc,graphics=off", "-nodefaults"]
+    # Secure boot needs SMM, and that a chipset of its own.
+    secure = spec.efi is not None and spec.efi.secure_boot
+    machine = "q35,smm=on,graphics=off" if secure else "pc,graphics=off"
+    argv = [QEMU, "-name", spec.name, *accelerator(), "-machine", machine, "-nodefaults"]
+    if spec.efi is not None:
+        argv += spec.efi.arguments()
     argv += ["-smp", str(spec.cpus), "-m", str(spec.memory), "-display", "none", "-vga", "none"]
     if not spec.reboots:
         argv.append("-no-reboot")
