@@ -7,10 +7,11 @@ import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from typing import IO, Optional, Union
 
 from org_ovirt_node.errors import CommandError
 
@@ -100,3 +101,26 @@ def run(
         output = redact(result.stderr or result.stdout, secrets)
         raise CommandError([redact(a, secrets) for a in args], result.status, output, hint=hint)
     return result
+
+
+@contextmanager
+def output_of(argv: Sequence[Arg], source: IO[bytes]) -> Iterator[IO[bytes]]:
+    """What a program makes of ``source`` (an open file, from where it stands), as bytes while it makes them.
+
+    The program ends with the block, and what it says beside is dropped: the reader judges by the bytes.  Raises
+    :class:`CommandError` when the program is missing.
+    """
+    args = tuple(os.fspath(a) for a in argv)
+    log.debug("run: %s", shlex.join(args))
+    environment = clean_environment()
+    program = shutil.which(args[0], path=environment["PATH"])
+    if program is None:
+        raise CommandError(args, NOT_FOUND, f"the program {args[0]} is not installed")
+    with subprocess.Popen(
+        (program, *args[1:]), stdin=source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout
+        finally:
+            process.kill()

@@ -6,18 +6,21 @@ other, each plain or compressed as a whole, with zero bytes between them.
 
 from __future__ import annotations
 
+import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Optional
 
 from org_ovirt_node.boot.hostinitrd import ALIGNMENT, MAGIC, TRAILER, HostFile
 from org_ovirt_node.errors import BootError
-from org_ovirt_node.run import run
+from org_ovirt_node.run import output_of
 
 HEADER = 110
 CRC_MAGIC = b"070702"
+#: Bytes that are read at once where they are skipped.
+BLOCK = 1 << 20
 #: First bytes of a compressed archive → the program that unpacks it to standard output.
 PROGRAMS = {
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -47,19 +50,26 @@ def _field(header: bytes, number: int) -> int:
     return int(header[start : start + 8], 16)
 
 
+def _sizes(header: bytes, offset: int) -> tuple[int, int]:
+    """Of the content and of the name of the member whose header it is.  Raises BootError when it is none."""
+    if len(header) < HEADER or header[:6] not in (MAGIC, CRC_MAGIC):
+        raise BootError(
+            f"an initramfs archive is damaged at byte {offset}", hint="Write it again, or get the image anew."
+        )
+    try:
+        int(header[6:HEADER], 16)
+    except ValueError as exc:
+        raise BootError(f"an initramfs archive is damaged at byte {offset}: {exc}") from exc
+    return _field(header, 6), _field(header, 11)
+
+
 def members(data: bytes, start: int = 0) -> Iterator[Member]:
     """The members of the plain archive at ``start``; ends behind its trailer.  Raises BootError when it is damaged."""
     offset = start
     while True:
         header = data[offset : offset + HEADER]
-        if len(header) < HEADER or header[:6] not in (MAGIC, CRC_MAGIC):
-            raise BootError(
-                f"an initramfs archive is damaged at byte {offset}", hint="Write it again, or get the image anew."
-            )
-        try:
-            mode, size, length = _field(header, 1), _field(header, 6), _field(header, 11)
-        except ValueError as exc:
-            raise BootError(f"an initramfs archive is damaged at byte {offset}: {exc}") from exc
+        size, length = _sizes(header, offset)
+        mode = _field(header, 1)
         name = data[offset + HEADER : offset + HEADER + length].rstrip(b"\0").decode("utf-8", errors="replace")
         content = _aligned(offset + HEADER + length)
         if content + size > len(data):
@@ -81,39 +91,74 @@ def read_host_initrd(data: bytes) -> dict[str, HostFile]:
 
 def names(initramfs: Path) -> frozenset[str]:
     """The names of everything in an initramfs of one or more archives.  Raises BootError and CommandError."""
-    data = initramfs.read_bytes()
+    with initramfs.open("rb", buffering=0) as file:
+        found: set[str] = set()
+        while True:
+            start = _next_archive(file)
+            if start is None:
+                return frozenset(found)
+            if start[:2] == MAGIC[:2]:
+                found |= _streamed(file, start)
+                continue
+            file.seek(-len(start), os.SEEK_CUR)
+            program = next((name for magic, name in PROGRAMS.items() if start.startswith(magic[:ALIGNMENT])), "")
+            if not program:
+                raise BootError(
+                    "the initramfs is compressed in a way that is not known", hint="zstd, gzip, xz, bzip2, lz4 are."
+                )
+            # What is compressed reaches to the end of the file.  The program's status would say little: dracut pads an
+            # archive with zeros, which zstd refuses after it has unpacked everything.
+            with output_of([program, "-dc"], file) as plain:
+                return frozenset(found | _unpacked(plain, program))
+
+
+def _unpacked(plain: IO[bytes], program: str) -> set[str]:
+    """The names in the archives that ``program`` unpacks."""
+    found: set[str] = set()
+    start = _next_archive(plain)
+    if start is None:
+        raise BootError(f"the initramfs could not be unpacked with {program}", hint=f"Is {program} installed?")
+    while start is not None:
+        found |= _streamed(plain, start)
+        start = _next_archive(plain)
+    return found
+
+
+def _next_archive(stream: IO[bytes]) -> Optional[bytes]:
+    """The first bytes behind the zeros that come next; None at the end."""
+    while True:
+        start = stream.read(ALIGNMENT)
+        if not start:
+            return None
+        if start.strip(b"\0"):
+            return start
+
+
+def _streamed(stream: IO[bytes], start: bytes) -> set[str]:
+    """The names in the plain archive that began with ``start``; the stream is behind its trailer afterwards."""
     found: set[str] = set()
     offset = 0
-    while offset < len(data):
-        if data[offset] == 0:
-            offset += ALIGNMENT
-            continue
-        if data[offset : offset + 6] not in (MAGIC, CRC_MAGIC):
-            # What is compressed reaches to the end of the file.
-            return frozenset(found | names_compressed(data[offset:]))
-        end = offset
-        for member in members(data, offset):
-            end = _aligned(member.offset + member.size)
-            if member.name != TRAILER:
-                found.add(member.name)
-        offset = end
-    return frozenset(found)
+    while True:
+        header = start + _read(stream, HEADER - len(start))
+        start = b""
+        size, length = _sizes(header, offset)
+        name = _read(stream, _aligned(HEADER + length) - HEADER)[:length].rstrip(b"\0").decode("utf-8", "replace")
+        if name == TRAILER:
+            return found
+        found.add(name.lstrip("/"))
+        left = _aligned(size)
+        while left:
+            left -= len(_read(stream, min(left, BLOCK)))
+        offset += _aligned(HEADER + length) + _aligned(size)
 
 
-def names_compressed(data: bytes) -> frozenset[str]:
-    """The names in a compressed archive."""
-    program = next((name for magic, name in PROGRAMS.items() if data.startswith(magic)), "")
-    if not program:
-        raise BootError(
-            "the initramfs is compressed in a way that is not known", hint="zstd, gzip, xz, bzip2, lz4 are."
-        )
-    with tempfile.TemporaryDirectory(prefix="ovirt-node-initramfs-") as folder:
-        packed, plain = Path(folder) / "packed", Path(folder) / "plain"
-        packed.write_bytes(data)
-        # run() is for text, so the archive goes through a file.  Its status says little: dracut pads an archive with
-        # zeros, which zstd refuses after it has unpacked everything.  What counts is that the result has its end.
-        run(["sh", "-c", 'exec "$1" -dc < "$2" > "$3"', "sh", program, packed, plain], check=False)
-        packed.unlink()
-        if not plain.stat().st_size:
-            raise BootError(f"the initramfs could not be unpacked with {program}", hint=f"Is {program} installed?")
-        return names(plain)
+def _read(stream: IO[bytes], length: int) -> bytes:
+    """Exactly ``length`` bytes.  Raises BootError at an earlier end."""
+    parts = []
+    while length:
+        data = stream.read(length)
+        if not data:
+            raise BootError("an initramfs archive is cut short", hint="Write it again, or get the image anew.")
+        parts.append(data)
+        length -= len(data)
+    return b"".join(parts)

@@ -55,6 +55,11 @@ class LogicalVolume:
         return self.attr[1:2] in ("r", "R")
 
     @property
+    def zeroes(self) -> bool:
+        """Of a thin pool: what was never written to one of its volumes reads as zeros (lvs(8), lv_attr)."""
+        return self.attr[7:8] == "z"
+
+    @property
     def incomplete(self) -> bool:
         """True for what an unfinished update left."""
         return TAG_INCOMPLETE in self.tags

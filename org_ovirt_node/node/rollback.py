@@ -20,6 +20,8 @@ from org_ovirt_node.run import run
 
 #: Differences of /etc that are shown.
 SHOWN = 30
+#: Below /etc: written by LVM at each change, and of no interest to who goes back.
+NOISE = ("lvm/archive/", "lvm/backup/", "lvm/cache/")
 COMPARED = ("st_mode", "st_uid", "st_gid", "st_size")
 
 
@@ -117,7 +119,9 @@ def take_etc_along(node: NodeState, chosen: Rollback, shared: Sequence[str], pla
 def differences(live: Path, lower: Path, upper: Path) -> list[str]:
     """Paths below /etc that differ between ``live`` and the overlay of ``upper`` over ``lower``."""
     names = _names(live) | _names(lower) | _names(upper)
-    return sorted(name for name in names if not _same(live / name, _overlaid(lower, upper, name)))
+    return sorted(
+        name for name in names if not name.startswith(NOISE) and not _same(live / name, _overlaid(lower, upper, name))
+    )
 
 
 def _names(top: Path) -> set[str]:

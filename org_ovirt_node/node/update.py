@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 #: Options of mkfs beside the type: quiet, and no question.
 MKFS = {"ext4": ("-q", "-F"), "xfs": ("-q", "-f")}
+#: The journal's blocks need not be written where they read as zeros (mke2fs(8)).
+EMPTY_JOURNAL = ("-E", "lazy_journal_init=1")
 
 
 @dataclass(frozen=True)
@@ -239,7 +241,7 @@ class Update:
         lvm.create_thin(self.vg, node.layer.pool, self.layer, node.layer.size, tags)
         self._settle()
         device = os.fspath(self.device(self.layer))
-        run([f"mkfs.{node.layer_fstype}", *MKFS.get(node.layer_fstype, ()), device])
+        run([f"mkfs.{node.layer_fstype}", *self._mkfs_options(), device])
         work = self.places.work
         self.tree = self.mounts.enter_context(image_tree(os.fspath(self.device(self.facts.nvr)), work))
         base = self.mounts.enter_context(mounted(device, work / "layer", fstype=node.layer_fstype))
@@ -248,6 +250,13 @@ class Update:
             (base / name).mkdir()
         copy_attributes(self.tree, self.upper)
         self.root = self.mounts.enter_context(overlaid([self.tree], self.upper, base / OVERLAY_WORK, work / "root"))
+
+    def _mkfs_options(self) -> tuple[str, ...]:
+        node = self.prepared.node
+        pool = node.state.group.find(node.layer.pool)
+        options = MKFS.get(node.layer_fstype, ())
+        # ext4's journal is 64 MiB of zeros, and a new thin volume reads as zeros wherever nothing was written.
+        return (*options, *EMPTY_JOURNAL) if node.layer_fstype == "ext4" and pool and pool.zeroes else options
 
     def merge_etc(self) -> None:
         """Merge /etc: the old image's, the node's and the new image's."""

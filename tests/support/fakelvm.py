@@ -94,7 +94,7 @@ def lvs(state: State, arguments: list[str]) -> Report:
             "lv_name": name,
             "vg_name": state["vg"],
             "lv_size": f"{one['size']}B",
-            "lv_attr": "twi-aotz--"
+            "lv_attr": ("twi-aotz--" if state.get("zeroes", True) else "twi-aot---")
             if pool
             else "Vwi-aotz--"
             if one["pool"]

@@ -317,6 +317,8 @@ def test_rollback_shows_what_of_etc_is_otherwise(tmp_path: Path) -> None:
     (lower / "changed").write_text("otherwise")
     os.mknod(upper / "deleted", 0o020000, 0)
     (upper / "target-only").write_text("x")
+    (live / "lvm/backup").mkdir(parents=True)
+    (live / "lvm/backup/onn").write_text("noise")
     assert rollback.differences(live, lower, upper) == ["changed", "live-only", "target-only"]
 
 

@@ -30,6 +30,7 @@ from org_ovirt_node.node.places import Places
 from org_ovirt_node.node.update import Request, Update
 from org_ovirt_node.node.update_run import STEPS
 from org_ovirt_node.progress import Silent
+from org_ovirt_node.run import run as run_program
 from org_ovirt_node.steps import Step
 from tests.support.fakenode import MIB, NEW, OLD, VG, FakeNode, make_node, path_with_fakes, squash
 
@@ -136,6 +137,23 @@ def test_failures_row_20_kernel_arguments_keep_their_order_and_old_image_ones_go
     assert "old_image=1" not in words
     assert f"ovirt_node.layer={NEW}+1" in words
     assert trial.on_trial(entry.options)
+
+
+@pytest.mark.parametrize("zeroes", [True, False])
+def test_the_journal_of_a_layer_is_written_only_where_old_data_could_be_in_it(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch, zeroes: bool
+) -> None:
+    node.set(zeroes=zeroes)
+    calls: list[list[str]] = []
+
+    def noted(argv: list[str], **more: Any) -> Any:
+        calls.append([str(word) for word in argv])
+        return run_program(argv, **more)
+
+    monkeypatch.setattr("org_ovirt_node.node.update.run", noted)
+    run(node)
+    (made,) = [call for call in calls if call[0].startswith("mkfs.")]
+    assert ("lazy_journal_init=1" in made) == zeroes
 
 
 def test_what_the_image_brings_for_shared_volumes_is_added_and_nothing_overwritten(node: FakeNode) -> None:
