@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, Optional
 from org_ovirt_node.errors import BootError, LayoutError, StorageError
 from org_ovirt_node.kickstart.units import human_size
 from org_ovirt_node.layout.model import Firmware, ImageVolume, Layout, Partition, Role, ThinPool, Volume, VolumeGroup
-from org_ovirt_node.layout.policy import EXTENT, round_up
+from org_ovirt_node.layout.policy import EXTENT, layer_name, round_up
 from org_ovirt_node.node import lvm
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.run import run
@@ -172,7 +173,7 @@ def adopt(root: Path, image: ImageFacts, firmware: tuple[Firmware, ...]) -> Adop
             hint="Use 'autopart --type=thinp', or 'logvol / --thin --poolname='.",
         )
     needed = round_up(image.size, group.extent_size or EXTENT)
-    if needed > group.free and not any(volume.name == image.nvr for volume in group.volumes):
+    if needed > group.free:
         raise LayoutError(
             f"the image needs {human_size(needed)}, and the VG {group.name} has {human_size(group.free)} free",
             hint="Make the thin pool or other volumes smaller, or add a disk.",
@@ -237,10 +238,24 @@ def _partitions(found: Sequence[Mounted], devices: dict[str, BlockDevice], root:
     return tuple(parts)
 
 
+def partition_number(kname: str) -> int:
+    """The number of a partition in its table, 0 for a device that is none.
+
+    A partition of a multipath device or of a disk image is device-mapper's: its UUID there begins with ``partN-``
+    (kpartx and parted).
+    """
+    for name, pattern in (("partition", r"(\d+)"), ("dm/uuid", r"part(\d+)-")):
+        file = SYS_BLOCK / kname / name
+        found = re.match(pattern, file.read_text(encoding="ascii")) if file.is_file() else None
+        if found:
+            return int(found.group(1))
+    return 0
+
+
 def _partition(mount: Mounted, devices: dict[str, BlockDevice], role: Role, mountpoint: str) -> MadePartition:
     device = devices.get(mount.source)
-    number = SYS_BLOCK / device.kname / "partition" if device else None
-    if device is None or number is None or not number.is_file():
+    number = partition_number(device.kname) if device else 0
+    if device is None or not number:
         raise BootError(
             f"{mountpoint} is on {mount.source}, which is no partition",
             hint="GRUB can write its environment block only on a plain partition: give it one.",
@@ -248,7 +263,7 @@ def _partition(mount: Mounted, devices: dict[str, BlockDevice], role: Role, moun
     disk = device.disks[-1]
     return MadePartition(
         request=Partition(Path(disk).name, role, device.size, mount.fstype, mountpoint),
-        number=int(number.read_text(encoding="ascii")),
+        number=number,
         path=device.path,
         uuid=device.uuid,
         disk_path=disk,
@@ -256,35 +271,22 @@ def _partition(mount: Mounted, devices: dict[str, BlockDevice], role: Role, moun
     )
 
 
-def make_image_volume(handle: Any, layout: Layout) -> None:
-    """Make the image's LV with blivet.  Raises StorageError."""
-    from blivet.size import Size
+def make_image_volume(layout: Layout) -> None:
+    """Make the image's LV.  Raises StorageError, also where its name or the layer's is taken.
 
-    device = handle.devicetree.get_device_by_name(f"{layout.vg.name}-{layout.image.name}")
-    if device is not None:
-        if int(device.size) < layout.image.size or device.format.type:
-            raise StorageError(
-                f"the volume {layout.vg.name}/{layout.image.name} exists and is too small or has a file system",
-                hint="Leave it out of the partitioning: the add-on makes it.",
-            )
-        return
-    group = handle.devicetree.get_device_by_name(layout.vg.name)
-    if group is None:
-        raise StorageError(f"there is no volume group {layout.vg.name}", hint="Is its disk still connected?")
-    try:
-        made = handle.new_lv(parents=[group], name=layout.image.name, size=Size(layout.image.size))
-        handle.create_device(made)
-        handle.do_it()
-    except Exception as exc:
-        # blivet and libblockdev raise many unrelated classes here; all of them mean the same to a user.
-        raise StorageError(
-            f"the volume {layout.vg.name}/{layout.image.name} could not be made: {exc}",
-            hint="The installer's log has the details.",
-        ) from exc
-    if made.lvname != layout.image.name:
-        # blivet cuts long names and takes out characters that LVM allows.
-        run(["lvrename", layout.vg.name, made.lvname, layout.image.name])
-        settle()
+    LVM itself does it: a scan of all devices by blivet would take longer than all the rest of our steps.
+    """
+    group = lvm.group(layout.vg.name)
+    for name in (layout.image.name, layer_name(layout.image.name)):
+        if group.find(name) is not None:
+            raise StorageError(taken(group.name, name), hint="Remove it, or install another image.")
+    lvm.create_linear(group.name, layout.image.name, layout.image.size, ())
+    settle()
+
+
+def taken(vg: str, name: str) -> str:
+    """The sentence for a volume that would have to be made and is there already."""
+    return f"the volume group {vg} has a volume {name} already"
 
 
 def carry_over(bare: Path, upper: Path, tree: Path, *, leave: Sequence[str] = ()) -> tuple[str, ...]:

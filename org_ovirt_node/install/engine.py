@@ -229,7 +229,7 @@ class Installation:
     def _install_efi(self, root: Path) -> None:
         stub = efi.render_stub(self.created.boot.uuid, self.grub.folder)
         efi.fill_esp(self.node.tree, root, self.efi, self.grub.name, stub)
-        if self.options.images or running_firmware() is not Firmware.EFI:
+        if self.options.images or self.options.elsewhere or running_firmware() is not Firmware.EFI:
             return
         esp = self.created.esps[0]
         efi.register(esp.disk_path, esp.number, self.efi.start, [part.partuuid for part in self.created.esps])

@@ -26,7 +26,6 @@ from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
 from org_ovirt_node.steps import Step
-from org_ovirt_node.storage import scan
 from org_ovirt_node.storage.execute import settle
 
 log = logging.getLogger(__name__)
@@ -74,8 +73,7 @@ class Handover(Installation):
 
     def image_volume(self) -> None:
         """Make the volume of the image beside what is there."""
-        self.handle = scan.open_blivet(self.options.images)
-        adopt.make_image_volume(self.handle, self.layout)
+        adopt.make_image_volume(self.layout)
 
     def assemble(self) -> None:
         """Lay the overlay over Anaconda's root, move what it wrote there, and seed the volumes."""

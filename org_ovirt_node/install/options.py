@@ -19,12 +19,16 @@ def running_firmware() -> Firmware:
 
 @dataclass(frozen=True)
 class Options:
-    """``images`` are disk image files by the name that they get; without them the machine's own disks are used."""
+    """``images`` are disk image files by the name that they get; without them the machine's own disks are used.
+
+    ``elsewhere``: the disks are another machine's, and this one's firmware is told nothing.
+    """
 
     firmware: tuple[Firmware, ...] = ()
     images: Mapping[str, Path] = field(default_factory=dict)
     work: Path = WORK
     root: Path = SYSROOT
+    elsewhere: bool = False
 
     @property
     def targets(self) -> tuple[Firmware, ...]:

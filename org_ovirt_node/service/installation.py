@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Optional
 
+from pyanaconda.core.configuration.anaconda import conf
 from pyanaconda.modules.common.task import Task
 
 from org_ovirt_node.anaconda_compat import PayloadInstallationError, installation_error
@@ -146,7 +147,7 @@ class WriteImageTask(NodeTask):
         request = InstallRequest(
             FILE, self._section, StorageRequest(), BootloaderRequest(location=location), SystemRequest()
         )
-        options = Options(root=Path(self._sysroot))
+        options = Options(root=Path(self._sysroot), elsewhere=not conf.target.is_hardware)
         try:
             with status_line.status_line() as show:
                 progress = TaskProgress(lambda text: self._tell(text, show))

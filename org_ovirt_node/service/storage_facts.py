@@ -11,9 +11,10 @@ from pyanaconda.modules.common.constants.services import STORAGE
 from pyanaconda.modules.common.structures.storage import DeviceData, DeviceFormatData
 
 from org_ovirt_node.errors import LayoutError, StorageError
+from org_ovirt_node.install.adopt import taken
 from org_ovirt_node.kickstart.model import DEFAULT_VG, NodeSection
 from org_ovirt_node.kickstart.units import human_size
-from org_ovirt_node.layout.policy import EXTENT, round_up
+from org_ovirt_node.layout.policy import EXTENT, layer_name, round_up
 from org_ovirt_node.payload.facts import ImageFacts
 
 #: blivet's names of device types.
@@ -42,12 +43,16 @@ class Device:
 
 @dataclass(frozen=True)
 class PlannedStorage:
-    """What the partitioning that is applied will make; ``free`` are the bytes that it leaves in the VG."""
+    """What the partitioning that is applied will make; ``free`` are the bytes that it leaves in the VG.
+
+    ``volumes`` are the names of the LVs that will be in the VG.
+    """
 
     mounts: dict[str, Device] = field(default_factory=dict)
     vg: str = ""
     vg_size: int = 0
     free: int = 0
+    volumes: tuple[str, ...] = ()
     pool: str = ""
     pool_size: int = 0
 
@@ -67,12 +72,16 @@ def read_planned() -> PlannedStorage:
     group = _ancestor(tree, pool or root, VG)
     if group is None:
         return PlannedStorage(mounts=found)
-    used = sum(_device(tree, name).size for name in group.children)
+    plain = [_device(tree, name) for name in group.children]
+    thin = [_device(tree, name) for name in pool.children] if pool else []
+    used = sum(device.size for device in plain)
     return PlannedStorage(
         mounts=found,
         vg=group.name,
         vg_size=group.size,
         free=max(group.size - used, 0),
+        # blivet calls an LV by the VG, a dash, and the LV.
+        volumes=tuple(device.name[len(group.name) + 1 :] for device in (*plain, *thin)),
         pool=pool.name if pool else "",
         pool_size=pool.size if pool else 0,
     )
@@ -116,6 +125,11 @@ def check(planned: PlannedStorage, node: NodeSection, image: ImageFacts) -> tupl
         if mountpoint not in planned.mounts:
             raise LayoutError(f"the partitioning has no volume of its own for {mountpoint}", hint=HINT)
     _check_section(planned, node)
+    for name in (image.nvr, layer_name(image.nvr)):
+        if name in planned.volumes:
+            raise LayoutError(
+                taken(planned.vg, name), hint="Remove that volume, or let 'clearpart --all' clear its disks."
+            )
     needed = round_up(image.size, EXTENT)
     if needed > planned.free:
         raise LayoutError(

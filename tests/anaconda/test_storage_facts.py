@@ -57,6 +57,8 @@ REFUSED = (
     (with_mount("/boot", device("vda2", "partition", fstype="xfs")), SECTION, ("/boot", "xfs", "ext4")),
     (without("/var"), SECTION, ("/var",)),
     (dataclasses.replace(GOOD, free=GIB - 1), SECTION, ("image", "onn", "free")),
+    (dataclasses.replace(GOOD, volumes=("root", "node-1.0-1")), SECTION, ("onn", "node-1.0-1 already")),
+    (dataclasses.replace(GOOD, volumes=("node-1.0-1+1", "var")), SECTION, ("onn", "node-1.0-1+1 already")),
     (GOOD, dataclasses.replace(SECTION, vg="other"), ("--vg=other", "onn")),
     (GOOD, dataclasses.replace(SECTION, layer_size=5 * GIB), ("--layer-size=5 GiB", "4 GiB")),
     (GOOD, dataclasses.replace(SECTION, volumes=(VolumeRequest("/srv", GIB),)), ("volume /srv", "logvol")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from org_ovirt_node.errors import BootError, StorageError
 from org_ovirt_node.install import adopt
 from org_ovirt_node.install.handover import adopt_fstab
-from org_ovirt_node.layout.model import Role
+from org_ovirt_node.layout.model import ImageVolume, Layout, Role, ThinPool, VolumeGroup
+from org_ovirt_node.node import lvm
+from org_ovirt_node.node.lvm import Group, LogicalVolume
 
 #: From an Anaconda in a virtual machine: the root with its bind below /mnt/sysroot.
 MOUNTINFO = """\
@@ -169,3 +172,37 @@ def test_boot_on_what_is_no_partition(tmp_path: Path, monkeypatch: pytest.Monkey
     mount = adopt.top_mount(adopt.parse_mountinfo(MOUNTINFO), Path("/mnt/sysroot/boot"))
     with pytest.raises(BootError, match="/dev/vda2, which is no partition"):
         adopt._partition(mount, adopt.parse_lsblk(LSBLK), Role.BOOT, "/boot")
+
+
+@pytest.mark.parametrize(
+    ("uuid", "number"), [("part3-mpath-3600140500", 3), ("part12-oem", 12), ("LVM-part1-x", 0), ("mpath-part1", 0)]
+)
+def test_a_partition_of_device_mapper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uuid: str, number: int) -> None:
+    monkeypatch.setattr(adopt, "SYS_BLOCK", tmp_path)
+    (tmp_path / "dm-1/dm").mkdir(parents=True)
+    (tmp_path / "dm-1/dm/uuid").write_text(uuid + "\n")
+    assert adopt.partition_number("dm-1") == number
+
+
+def test_the_volume_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made by LVM; a name that is taken, the image's or its layer's, is refused before that."""
+    made: list[tuple[str, str, int]] = []
+    there = ["root", "pool00"]
+    monkeypatch.setattr(lvm, "group", lambda name: group(name, there))
+    monkeypatch.setattr(lvm, "create_linear", lambda vg, name, size, tags: made.append((vg, name, size)))
+    monkeypatch.setattr(adopt, "settle", lambda: None)
+    layout = Layout((), (), (), (), VolumeGroup("cs_node1"), ImageVolume("n-1", 4096), 0, ThinPool("p", 1, 0, 0), ())
+    adopt.make_image_volume(layout)
+    assert made == [("cs_node1", "n-1", 4096)]
+    for name in ("n-1", "n-1+1"):
+        there.append(name)
+        with pytest.raises(StorageError, match=re.escape(f"volume group cs_node1 has a volume {name} already")):
+            adopt.make_image_volume(layout)
+        there.pop()
+    assert len(made) == 1
+
+
+def group(vg: str, names: list[str]) -> Group:
+    """A VG with LVs of these names."""
+    volumes = (LogicalVolume(name, vg, 1, "", (), "", "", None, None, "", True) for name in names)
+    return Group(vg, "", 1, 1, 1, (), tuple(volumes))
