@@ -91,12 +91,13 @@ def main() -> int:
 
 def machines(tree: Path, names: list[str]) -> int:
     """The scenarios in virtual machines, or those of ``names``; returns how many failed."""
-    from tests.anaconda import scenarios
+    from tests.anaconda import scenarios, scenarios_stopped, scenarios_text
     from tests.vm.runner import run_one
     from tests.vm.scenario import REGISTER
 
     os.environ["ANACONDA_ROOT"] = str(tree.resolve())
-    chosen = [known for known in REGISTER.values() if known.function.__module__ == scenarios.__name__]
+    ours = {module.__name__ for module in (scenarios_stopped, scenarios, scenarios_text)}
+    chosen = [known for known in REGISTER.values() if known.function.__module__ in ours]
     return sum(run_one(known) for known in chosen if not names or known.name in names)
 
 

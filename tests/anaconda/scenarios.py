@@ -2,113 +2,56 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import subprocess
+from contextlib import ExitStack
 
-from tests.anaconda.machine import anaconda_machine, must_succeed, run_anaconda
-from tests.vm import artefacts
-from tests.vm.artefacts import NodeImage
-from tests.vm.errors import ScenarioFailed, check, check_equal
-from tests.vm.scenario import Context, scenario
-from tests.vm.steps import (
-    GIB,
-    HOSTNAME,
-    PASSWORD,
-    READ_IMAGE,
-    Node,
-    booted_node,
-    check_fstab,
-    lvs,
-    provide_payload,
-    target_disk,
+from org_ovirt_node.mounts import loop_device, mounted
+from tests.anaconda.machine import anaconda_machine
+from tests.anaconda.steps import (
+    AUTOMATIC,
+    CLEAR,
+    DISK,
+    EXPLICIT,
+    LIMIT,
+    ONLY,
+    VOLUMES,
+    booted,
+    check_node,
+    install,
+    kickstart,
+    section,
+    tree,
 )
+from tests.vm import artefacts
+from tests.vm.errors import check, check_equal
+from tests.vm.qemu import Disk, Efi
+from tests.vm.scenario import Context, scenario
+from tests.vm.steps import GIB, provide_payload, target_disk
 
-#: The volumes of the profile take 38 GiB; the disk is sparse.
-DISK = 60 * GIB
-#: Seconds: Anaconda's part of an installation under emulation, on a busy host.
-LIMIT = 5400.0
-AUTOMATIC = "zerombr\nclearpart --all --initlabel --disklabel=gpt\nautopart --type=thinp --fstype=ext4\n"
-#: A small node, line by line.
-EXPLICIT = """\
-zerombr
-clearpart --all --initlabel --disklabel=gpt
-part biosboot --fstype=biosboot --size=1
-part /boot --fstype=ext4 --size=1024
-part pv.01 --size=8192 --grow
-volgroup onn pv.01 --reserved-space=2048
-logvol none --vgname=onn --name=pool00 --thinpool --size=12288
-logvol / --vgname=onn --name=root --thin --poolname=pool00 --fstype=xfs --size=4096
-logvol /var --vgname=onn --name=var --thin --poolname=pool00 --fstype=xfs --size=4096 --fsoptions="nodev"
-logvol /data --vgname=onn --name=data --thin --poolname=pool00 --fstype=ext4 --size=1024
-"""
-POST = "%post\necho written-by-post > /root/post.txt\necho kept > /var/lib/from-post\n%end\n"
-
-
-def tree() -> Path:
-    """The root tree with Anaconda."""
-    given = os.environ.get("ANACONDA_ROOT", "")
-    if not given:
-        raise ScenarioFailed("no root tree with Anaconda is given: set ANACONDA_ROOT")
-    return Path(given)
+PASSPHRASE = "open-sesame-7"
+#: A cheap key derivation: what is shown is that the disks are opened, not how hard it is to guess.
+LUKS = f"--encrypted --luks-version=luks2 --pbkdf=pbkdf2 --pbkdf-iterations=2000 --passphrase={PASSPHRASE}"
+FIRST, SECOND = "disk/by-id/virtio-target", "disk/by-id/virtio-second"
+TWO_DISKS = f"""\
+ignoredisk --only-use={FIRST},{SECOND}
+{CLEAR}part biosboot --fstype=biosboot --size=1 --ondisk={FIRST}
+part /boot --fstype=ext4 --size=1024 --ondisk={FIRST}
+part pv.01 --size=6144 --grow --ondisk={FIRST} {LUKS}
+part pv.02 --size=6144 --grow --ondisk={SECOND} {LUKS}
+volgroup onn pv.01 pv.02 --reserved-space=2048
+{VOLUMES}"""
+IMAGE_FILE = "/scratch/oem.raw"
 
 
-def kickstart(url: str, image: NodeImage, disks: str, *, node_lines: str = "", more: str = "") -> str:
-    """An unattended installation by Anaconda."""
-    return (
-        "lang en_US.UTF-8\nkeyboard us\ntimezone --utc Europe/Vienna\ntimesource --ntp-disable\n"
-        f"network --bootproto=dhcp --hostname={HOSTNAME}\n"
-        f"rootpw --plaintext {PASSWORD}\nuser --name=admin --password=geheim --plaintext --groups=adm\n"
-        "firewall --disabled\nselinux --permissive\n"
-        'bootloader --append="console=ttyS0 panic=30 ovirt.test=1" --timeout=1\n'
-        "liveimg --url=file:///usr/share/ovirt-node/skeleton.tar\nreboot\n"
-        f"{disks}{more}"
-        f"%addon org_ovirt_node --image={url} --sha256={image.sha256}\n{node_lines}%end\n{POST}"
-    )
-
-
-def check_node(node: Node, image: NodeImage) -> None:
-    """The node is what the kickstart asked for, on an overlay whose lower side is the image, bit for bit."""
-    shell = node.shell
-    check_equal(shell.text("findmnt -no FSTYPE /"), "overlay", "the type of /")
-    device = shell.text("findmnt -no SOURCE /run/ovirt-node/image")
-    digest = shell.text(f"head -c {image.size} {device} | sha256sum", READ_IMAGE).split()[0]
-    check_equal(digest, image.sha256, "SHA-256 of the image LV")
-    group = shell.text(f"lvs --noheadings -o vg_name {device}")
-    volumes = lvs(shell, group)
-    for name, tag in ((image.nvr, "imgbased:base"), (f"{image.nvr}+1", "imgbased:layer"), ("var", "imgbased:volume")):
-        check(name in volumes, f"the VG {group} has no volume {name}: {sorted(volumes)}")
-        check(tag in volumes[name]["lv_tags"], f"{name} lacks the tag {tag}: {volumes[name]['lv_tags']}")
-    check("root" not in volumes, "the layer still has Anaconda's name")
-    check_fstab(node)
-    check_equal(shell.text("hostname"), HOSTNAME, "the host name")
-    check_equal(shell.text("realpath /etc/localtime"), "/usr/share/zoneinfo/Europe/Vienna", "the time zone")
-    check_equal(shell.text("cat /root/post.txt"), "written-by-post", "what %post wrote in the layer")
-    check_equal(shell.text("cat /var/lib/from-post"), "kept", "what %post wrote in /var")
-    check("adm" in shell.text("id -nG admin").split(), "the user admin is not in the group adm")
-    line = shell.text("cat /proc/cmdline").split()
-    for word in ("ovirt.test=1", "root=ovirt-node"):
-        check(word in line, f"{word} is not on the kernel command line: {line}")
-    check_equal(shell.text("test -e /usr/sbin/new-kernel-pkg; echo $?"), "1", "a trace of what hid the boot entries")
-
-
-def _installs(context: Context, disks: str, *, size: int = DISK, node_lines: str = "", vg: str = "") -> None:
+def _installs(context: Context, disks: str, *, size: int = DISK, lines: str = "", vg: str = "") -> None:
     image = artefacts.node_image()
     target = target_disk(context, size=size)
     with anaconda_machine(tree(), context.folder) as installer:
         url = provide_payload(installer, image.path, context.folder)
         installer.attach(target)
-        ended = run_anaconda(installer, kickstart(url, image, disks, node_lines=node_lines))
-        must_succeed(installer, ended)
-        written = installer.shell.text("cat /mnt/sysroot/root/anaconda-ks.cfg")
-        check(
-            f"%addon org_ovirt_node --image={url}" in written, f"the kickstart that is left has no section: {written}"
-        )
-        check("--disabled" not in written.split("bootloader", 1)[1].splitlines()[0], "the boot loader is left disabled")
-        context.figures["steps"] = installer.shell.text(
-            "grep -ho 'step [a-z-]* took [0-9.]* s' /tmp/dbus.log | sed 's/step //; s/ took /=/' | tr '\\n' ' '"
-        )
+        install(installer, context, kickstart(section(url, image, lines), ONLY + disks))
         installer.power_off()
-    with booted_node(context, target) as node:
+    with booted(context, target) as node:
         node.check_running()
         check_node(node, image)
         if vg:
@@ -127,19 +70,66 @@ def automatic(context: Context) -> None:
 @scenario("anaconda-explicit", issues=(3,), limit=LIMIT)
 def explicit(context: Context) -> None:
     """The same with part, volgroup and logvol lines, xfs, and a volume that the section requires."""
-    _installs(context, EXPLICIT, size=20 * GIB, node_lines="volume /data --size=1GiB\n", vg="onn")
+    _installs(context, EXPLICIT, size=20 * GIB, lines="volume /data --size=1GiB\n", vg="onn")
 
 
-@scenario("anaconda-unfit-layout", issues=(3,), limit=LIMIT)
-def unfit(context: Context) -> None:
-    """A partitioning that is none for a node is refused by name, and nothing is written to the disk."""
+@scenario("anaconda-efi", issues=(3,), limit=LIMIT)
+def on_efi(context: Context) -> None:
+    """Automatic partitioning in a machine with UEFI; the firmware starts the node by an entry of its own."""
     image = artefacts.node_image()
-    target = target_disk(context, size=20 * GIB)
-    with anaconda_machine(tree(), context.folder) as installer:
+    target = target_disk(context, size=DISK)
+    efi = Efi(artefacts.firmware_variables(context.folder / "variables.fd"))
+    with anaconda_machine(tree(), context.folder, efi=efi) as installer:
         url = provide_payload(installer, image.path, context.folder)
         installer.attach(target)
-        lines = EXPLICIT.replace("logvol /var ", "logvol /srv ")
-        ended = run_anaconda(installer, kickstart(url, image, lines))
-        check("no volume of its own for /var" in ended.words, f"the refusal does not say why:\n{ended.text}")
-        check(ended.status != 0, "anaconda ended with 0")
-    check_equal(artefacts.allocated(target.file), 0, "bytes written to the disk")
+        install(installer, context, kickstart(section(url, image), ONLY + AUTOMATIC))
+        installer.power_off()
+    with booted(context, target, efi=efi) as node:
+        node.check_running()
+        check_node(node, image)
+        entries = node.shell.text("efibootmgr")
+        check(entries.count("oVirt Node") == 1, f"the firmware's entries: {entries}")
+        current = next(line for line in entries.splitlines() if line.startswith("BootCurrent:")).split()[1]
+        check(f"Boot{current}* oVirt Node" in entries, f"the node was not started by its own entry: {entries}")
+        node.power_off()
+
+
+@scenario("anaconda-two-disks-luks", issues=(3,), limit=LIMIT)
+def two_disks(context: Context) -> None:
+    """A VG on two disks, both encrypted: the node asks for the passphrase when it boots, and boots from it."""
+    image = artefacts.node_image()
+    disks = target_disk(context, size=16 * GIB), target_disk(context, "second", size=10 * GIB)
+    with anaconda_machine(tree(), context.folder) as installer:
+        url = provide_payload(installer, image.path, context.folder)
+        for disk in disks:
+            installer.attach(disk)
+        install(installer, context, kickstart(section(url, image), TWO_DISKS))
+        installer.power_off()
+    with booted(context, *disks, passphrase=PASSPHRASE) as node:
+        node.check_running()
+        check_node(node, image)
+        kinds = node.shell.text("lsblk -rno TYPE").split()
+        check_equal(kinds.count("crypt"), 2, "encrypted disks that are open")
+        node.power_off()
+
+
+@scenario("anaconda-image-target", issues=(3,), limit=LIMIT)
+def image_target(context: Context) -> None:
+    """``anaconda --image`` installs into a file, and a machine boots from that file."""
+    image = artefacts.node_image()
+    scratch = artefacts.blank_disk(context.folder / "scratch.raw", 24 * GIB)
+    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", str(scratch)], check=True)
+    with anaconda_machine(tree(), context.folder) as installer:
+        url = provide_payload(installer, image.path, context.folder)
+        link = installer.attach(Disk(scratch, "scratch"))
+        installer.shell.run(f"mkdir -p /scratch && mount {link} /scratch && truncate -s {20 * GIB} {IMAGE_FILE}")
+        install(installer, context, kickstart(section(url, image), EXPLICIT), options=f"--image {IMAGE_FILE}")
+        installer.shell.run("umount /scratch", 120)
+        installer.power_off()
+    with ExitStack() as stack:
+        loop = stack.enter_context(loop_device(scratch))
+        folder = stack.enter_context(mounted(loop, context.folder / "mnt"))
+        node = stack.enter_context(booted(context, Disk(folder / "oem.raw", "target")))
+        node.check_running()
+        check_node(node, image)
+        node.power_off()
