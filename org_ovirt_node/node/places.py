@@ -16,6 +16,7 @@ class Places:
     boot: Path = layers.BOOT
     run: Path = Path("/run/ovirt-node")
     work: Path = Path("/run/ovirt-node-update")
+    temporary: Path = Path("/var/tmp")
     state: Path = journal.STATE
     cmdline: Path = layers.PROC_CMDLINE
     config: Path = layers.CONFIG

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
@@ -17,12 +18,15 @@ from org_ovirt_node.node.layers import NodeState, config, image_of, state
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.payload.squashfs import inspect_mounted
+from org_ovirt_node.progress import Progress, human
 
 if TYPE_CHECKING:
     # It brings the HTTP library along, which most commands of nodectl do without.
     from org_ovirt_node.payload.choose import Payload
 
 DEFAULT_SLOTS, DEFAULT_TRIES = 3, 3
+#: Bytes that stay free where an image is fetched to be looked at.
+FETCH_MARGIN = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -71,25 +75,46 @@ def survey_node(places: Places) -> Node:
 
 
 @contextmanager
-def local_tree(payload: Payload, work: Path) -> Iterator[Optional[Path]]:
-    """The root tree of an image that is a local file, mounted read-only; None for one on a server.
+def tree_of(payload: Payload, places: Places, progress: Progress, *, fetch: bool) -> Iterator[Optional[Path]]:
+    """The root tree of an image, mounted read-only.
 
-    Raises PayloadError when it cannot be mounted.
+    One on a server is fetched first where ``fetch`` asks for it and there is room; else the tree is None.  Raises
+    PayloadError when the image cannot be mounted.
     """
-    if payload.source.path is None:
+    with ExitStack() as stack:
+        file = payload.source.path
+        if file is None and fetch:
+            file = stack.enter_context(fetched(payload, places.temporary, progress))
+        if file is None:
+            yield None
+            return
+        try:
+            tree = stack.enter_context(image_tree(os.fspath(file), places.work / "look"))
+        except CommandError as exc:
+            raise PayloadError(
+                f"{payload.source.name} cannot be mounted: {exc.output.strip()}", hint="Fetch the image again."
+            ) from exc
+        yield tree
+
+
+@contextmanager
+def fetched(payload: Payload, folder: Path, progress: Progress) -> Iterator[Optional[Path]]:
+    """A copy of an image in ``folder``, for the length of the block; None, and a word, when there is no room for it."""
+    # As every command but updates does without it.
+    from org_ovirt_node.payload.transfer import transfer
+
+    size, free = payload.facts.size, free_bytes(folder)
+    if free < size + FETCH_MARGIN:
+        progress.detail(
+            f"the image is not looked into: it needs {human(size + FETCH_MARGIN)} in {folder}, {human(free)} are free"
+        )
         yield None
         return
-    try:
-        manager = image_tree(os.fspath(payload.source.path), work)
-        tree = manager.__enter__()
-    except CommandError as exc:
-        raise PayloadError(
-            f"{payload.source.name} cannot be mounted: {exc.output.strip()}", hint="Fetch the image again."
-        ) from exc
-    try:
-        yield tree
-    finally:
-        manager.__exit__(None, None, None)
+    with tempfile.TemporaryDirectory(prefix="ovirt-node-plan-", dir=folder) as place:
+        file = Path(place) / "image.squashfs"
+        file.touch()
+        transfer(payload.source, file, size=size, fresh=True, expected_sha256=payload.sha256, progress=progress)
+        yield file
 
 
 def facts_of(payload: Payload, tree: Optional[Path]) -> ImageFacts:

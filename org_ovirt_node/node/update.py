@@ -122,12 +122,15 @@ class Update:
             )
 
     def prepare(self, *, merge: bool = False) -> Prepared:
-        """Look at everything; with ``merge`` the plan for /etc too.  Writes nothing.  Raises NodeError."""
+        """Look at everything; with ``merge`` the plan for /etc too, for which an image on a server is fetched.
+
+        Changes nothing of the node.  Raises NodeError.
+        """
         node = survey.survey_node(self.places)
         self.payload = self.stack.enter_context(open_payload(self.request.section))
         changes = survey.changes_outside_etc(node, self.places)
         plan: Optional[etcmerge.Report] = None
-        with survey.local_tree(self.payload, self.places.work / "look") as tree:
+        with survey.tree_of(self.payload, self.places, self.progress, fetch=merge) as tree:
             facts = survey.facts_of(self.payload, tree)
             boot = survey.boot_need(self.places, node.state.current, tree, facts.kernel)
             if merge and tree is not None:

@@ -70,7 +70,7 @@ def as_text(plan: dict[str, Any]) -> str:
     lines += [f"  note     {note}" for note in plan["notes"]]
     etc = plan["etc"]
     if not etc["known"]:
-        lines.append("  /etc     conflicts are known when the image is here: give a file to see them beforehand")
+        lines.append("  /etc     conflicts are not known: there is no room in /var/tmp to fetch the image for a look")
     else:
         lines.append(f"  /etc     {len(etc['conflicts'])} conflicts, {len(etc['notices'])} notices")
         lines += [f"           {one['topic']}: {one['path']}: {one['text']}" for one in etc["notices"]]

@@ -140,6 +140,7 @@ def make_node(home: Path) -> FakeNode:
         boot=home / "boot",
         run=home / "run",
         work=home / "work",
+        temporary=home / "live/var",
         state=home / "live/var/lib/ovirt-node",
         cmdline=home / "cmdline",
         config=home / "live/etc/ovirt-node/node.json",

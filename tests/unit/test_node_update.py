@@ -22,7 +22,7 @@ from org_ovirt_node.boot import bls, cpio, trial
 from org_ovirt_node.errors import BootError, Interrupted, NodeError, StorageError
 from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.mounts import mounted
-from org_ovirt_node.node import journal, lvm, update_run
+from org_ovirt_node.node import journal, lvm, survey, update_run
 from org_ovirt_node.node.layers import state
 from org_ovirt_node.node.merge.execute import Outcome
 from org_ovirt_node.node.merge.execute import execute as execute_merge
@@ -33,6 +33,7 @@ from org_ovirt_node.progress import Silent
 from org_ovirt_node.run import run as run_program
 from org_ovirt_node.steps import Step
 from tests.support.fakenode import MIB, NEW, OLD, VG, FakeNode, make_node, path_with_fakes, squash
+from tests.support.webserver import serving
 
 NAMES = [step.name for step in STEPS]
 COMMITTED = NAMES.index("trial")
@@ -462,6 +463,26 @@ def test_a_plan_says_everything_and_changes_nothing(node: FakeNode) -> None:
     after = {path: path.stat().st_mtime_ns for path in node.home.rglob("*") if "work" not in path.parts}
     changed = {path for path in after if before.get(path) != after[path]} | (before.keys() - after.keys())
     assert {path.name for path in changed} <= {"calls.log", "node"}
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_a_plan_looks_into_an_image_on_a_server_where_there_is_room(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch, room: bool
+) -> None:
+    from org_ovirt_node.node import updateplan
+
+    if not room:
+        monkeypatch.setattr(survey, "FETCH_MARGIN", 1 << 60)
+    data = (node.home / "new.squashfs").read_bytes()
+    with serving(data) as server:
+        section = NodeSection(images=(f"{server.url}/{NEW}.squashfs",), sha256=hashlib.sha256(data).hexdigest())
+        asked = Request(section, inhibit=False)
+        plan = updateplan.as_dict(update_run.only_plan(asked, Silent(), node.places), asked)
+    assert plan["image"] == NEW
+    assert plan["etc"]["known"] == plan["bytes"]["boot_exact"] == room
+    assert [one["path"] for one in plan["etc"]["conflicts"]] == (["/etc/motd"] if room else [])
+    assert ("conflicts are not known" in updateplan.as_text(plan)) == (not room)
+    assert not list(node.places.temporary.glob("ovirt-node-*")), "a copy is left"
 
 
 def test_places_are_the_real_ones_by_default() -> None:
