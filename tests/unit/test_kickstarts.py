@@ -1,0 +1,202 @@
+"""The kickstarts that we ship: every installer that we serve reads them, and none installs something else instead."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pykickstart.parser import KickstartParser
+from pykickstart.sections import PostScriptSection, PreScriptSection, Section
+from pykickstart.version import makeVersion, stringToVersion
+
+from org_ovirt_node.image import profile
+from org_ovirt_node.kickstart.model import NodeSection
+from org_ovirt_node.kickstart.section import ADDON, parse_section
+from org_ovirt_node.kickstart.standard import load
+
+PROJECT = Path(__file__).parents[2]
+KICKSTARTS = PROJECT / "kickstarts"
+ALL = sorted(path.name for path in KICKSTARTS.glob("*.ks"))
+VERSIONS = ("F40", "F41", "F42", "F43", "RHEL9", "RHEL10")
+#: Composes a tree, for an image; installs no node.
+COMPOSE = tuple(name for name in ALL if name.startswith("image-"))
+#: Comes into Anaconda by the same archive as the add-on, and writes nothing before somebody says so.
+INTERACTIVE = ("interactive-defaults.ks",)
+INSTALLING = tuple(name for name in ALL if name not in (*COMPOSE, *INTERACTIVE))
+ANACONDA = tuple(name for name in INSTALLING if "\nliveimg " in (KICKSTARTS / name).read_text())
+STAND_ALONE = tuple(name for name in INSTALLING if name not in ANACONDA)
+ADDON_FILES = (
+    "usr/share/anaconda/addons/org_ovirt_node/service/__main__.py",
+    "usr/share/anaconda/dbus/services/org.fedoraproject.Anaconda.Addons.OvirtNode.service",
+)
+
+
+class _Addon(Section):  # type: ignore[misc]
+    """%addon as Anaconda reads it, but by our own parser."""
+
+    allLines = True  # noqa: N815
+    sectionOpen = "%addon"  # noqa: N815
+
+    def __init__(self, handler: Any, found: list[NodeSection]) -> None:
+        super().__init__(handler)
+        self.found, self.args, self.lines = found, [""], list[tuple[int, str]]()
+
+    def handleHeader(self, lineno: int, args: list[str]) -> None:  # noqa: N802
+        self.args, self.lines = args, []
+
+    def handleLine(self, line: str) -> None:  # noqa: N802
+        self.lines.append((0, line))
+
+    def finalize(self) -> None:
+        assert self.args[1] == ADDON
+        self.found.append(parse_section(self.args[2:], self.lines))
+
+
+def read(text: str, version: str) -> tuple[Any, list[NodeSection]]:
+    """A kickstart in pykickstart's syntax of ``version``: what it says, and our sections.  Raises KickstartError."""
+    handler = makeVersion(stringToVersion(version))
+    # As Anaconda: an unknown section is an error; %include of what %pre makes is none here, where no %pre has run.
+    parser = KickstartParser(handler, missingIncludeIsFatal=False, unknownSectionIsFatal=True)
+    found: list[NodeSection] = []
+    parser.registerSection(_Addon(handler, found))
+    parser.readKickstartFromString(text)
+    return handler, found
+
+
+def test_the_kickstarts_that_are_promised_are_there() -> None:
+    assert {
+        "interactive-defaults.ks",
+        "pxe-unattended.ks",
+        "oem-preinstall.ks",
+        "iscsi.ks",
+        "multipath.ks",
+        "auto-partition.ks",
+        "custom-partition.ks",
+        "anaconda-pxe.ks",
+    } <= set(ALL)
+    assert COMPOSE and ANACONDA and STAND_ALONE
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("name", ALL)
+def test_every_installer_reads_every_kickstart(name: str, version: str, recwarn: pytest.WarningsRecorder) -> None:
+    handler, sections = read((KICKSTARTS / name).read_text(), version)
+    assert len(sections) == (1 if name in INSTALLING else 0)
+    assert not [str(said.message) for said in recwarn if "deprecat" in str(said.message).lower()]
+    if name in COMPOSE:
+        assert "kernel" in handler.packages.packageList
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("liveimg --url=file:///x --nonsense\n", "nonsense"),
+        ("%addon org_ovirt_node --image=http://a/b\n%end\n", "how the image is verified"),
+        ("%nonsense\n%end\n", "nonsense"),
+    ],
+)
+def test_the_reading_can_fail(text: str, said: str) -> None:
+    with pytest.raises(Exception, match=said):
+        read(text, "RHEL10")
+
+
+@pytest.mark.parametrize("name", STAND_ALONE)
+def test_our_own_installer_reads_its_kickstarts(name: str, tmp_path: Path) -> None:
+    copy = tmp_path / name
+    copy.write_text((KICKSTARTS / name).read_text().replace("%include /run/ovirt-node-disk.ks\n", ""))
+    assert load(str(copy), run_pre=False).node.images
+
+
+def guard(name: str) -> str:
+    """The first %pre of a kickstart; it has to come before everything that does something."""
+    text = (KICKSTARTS / name).read_text()
+    found = re.search(r"(?ms)^%pre( [^\n]*)?\n(.*?)^%end$", text)
+    assert found is not None, f"{name} has no %pre"
+    assert found[1] == " --erroronfail"
+    before = [line for line in text[: found.start()].splitlines() if line and not line.startswith("#")]
+    assert not before
+    return found[2]
+
+
+def run_guard(script: str, root: Path, caller: str = "anaconda") -> subprocess.CompletedProcess[str]:
+    """Run a guard where the installer's files are those below ``root``, called by a program named ``caller``."""
+    for place in ("/usr/share/anaconda", "/run/anaconda"):
+        script = script.replace(place, f"{root}{place}")
+    said = root / "console"
+    said.touch()
+    script = script.replace("/proc/$PPID/fd/1 /dev/console /dev/stderr", str(said))
+    command = root / "caller"
+    command.write_bytes(f"python3\0/usr/bin/{caller}\0--kickstart\0x.ks\0".encode())
+    script = script.replace("/proc/$PPID/cmdline", str(command))
+    assert "$PPID" not in script
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ANACONDA)
+def test_anaconda_stops_without_the_add_on(name: str, tmp_path: Path) -> None:
+    script = guard(name)
+    assert run_guard(script, tmp_path).returncode == 1
+    said = (tmp_path / "console").read_text()
+    assert "add-on is missing" in said and "inst.updates=" in said
+    for missing in ADDON_FILES:
+        for file in ADDON_FILES:
+            path = tmp_path / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        assert run_guard(script, tmp_path).returncode == 0
+        (tmp_path / missing).unlink()
+        assert run_guard(script, tmp_path).returncode == 1, missing
+
+
+@pytest.mark.parametrize("name", STAND_ALONE)
+def test_anaconda_stops_at_what_is_for_our_own_installer(name: str, tmp_path: Path) -> None:
+    script = guard(name)
+    assert run_guard(script, tmp_path, "ovirt-node-install").returncode == 0
+    assert run_guard(script, tmp_path).returncode == 0, "no Anaconda here"
+    (tmp_path / "run/anaconda").mkdir(parents=True)
+    stopped = run_guard(script, tmp_path)
+    assert stopped.returncode == 1 and not stopped.stderr
+    assert "for ovirt-node-install" in (tmp_path / "console").read_text()
+    assert run_guard(script, tmp_path, "ovirt-node-install").returncode == 0
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_a_composed_tree_has_a_profile(name: str) -> None:
+    text = (KICKSTARTS / name).read_text()
+    named = re.findall(r"--profile (\S+)", text)
+    assert len(named) == 1
+    assert not profile.load(PROJECT / "data/profiles" / f"{named[0]}.conf").packages
+
+
+@pytest.mark.parametrize("name", COMPOSE)
+def test_the_signed_boot_loader_of_a_composed_tree_is_kept(name: str, tmp_path: Path) -> None:
+    from org_ovirt_node.boot.efi import find_efi
+
+    found = re.search(r"(?ms)^%post[^\n]*\n(.*?)^%end$", (KICKSTARTS / name).read_text())
+    assert found is not None
+    for file in ("BOOT/BOOTX64.EFI", "centos/shimx64.efi", "centos/grubx64.efi", "centos/mmx64.efi"):
+        path = tmp_path / "boot/efi/EFI" / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    script = re.sub(r"(?<![\w*])/(boot|usr|etc)/", rf"{tmp_path}/\1/", found[1])
+    subprocess.run(["sh", "-c", script], check=True)
+    subprocess.run(["rm", "-r", tmp_path / "boot"], check=True)
+    assert find_efi(tmp_path, "grub2").vendor == "centos"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_scripts_are_what_a_shell_reads(name: str) -> None:
+    """shellcheck, on every script."""
+    handler = makeVersion(stringToVersion("RHEL10"))
+    parser = KickstartParser(handler, missingIncludeIsFatal=False)
+    scripts: list[str] = []
+    for kind in (PreScriptSection, PostScriptSection):
+        parser.registerSection(kind(handler, dataObj=lambda body, **_: scripts.append("".join(body))))
+    parser.readKickstartFromString((KICKSTARTS / name).read_text())
+    for script in scripts:
+        checker = ["shellcheck", "--shell=sh", "-"]
+        done = subprocess.run(checker, input=script, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
