@@ -25,12 +25,11 @@ from org_ovirt_node.payload.http_session import (
     Patience,
     Session,
     Transient,
-    body,
     explain,
     identify,
     receive,
 )
-from org_ovirt_node.payload.http_watch import Watchdog, cut
+from org_ovirt_node.payload.http_watch import Watchdog, body, cut
 from org_ovirt_node.payload.source import Source, StartOver, Stream, redact_url
 
 log = logging.getLogger(__name__)

@@ -8,13 +8,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union, cast
+from typing import Optional, Union
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.payload.http_watch import Connections, Watchdog, body
 from org_ovirt_node.payload.source import redact_url
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 logging.getLogger("urllib3").setLevel(logging.INFO)
 
 MAX_REDIRECTS = 5
+#: Every request has a connection of its own, which the watchdog knows: there are few of them.
+ALWAYS = {"Accept-Encoding": "identity", "Connection": "close"}
 STRONG_ETAG = re.compile(r'"[^"]*"')
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -46,6 +49,8 @@ class Patience:
     connect: float = 15.0
     #: A connection that is silent for so long is dead.
     read: float = 30.0
+    #: An answer whose header is not there by then, redirects and all, is not waited for.
+    answer: float = 60.0
     #: A slice (256 KiB) that takes longer is too slow to wait for: at this rate a GiB takes three days.
     slice: float = 60.0
     #: Before each further try; their number bounds the tries.
@@ -84,11 +89,6 @@ def identify(response: requests.Response, offset: int) -> Identity:
         length = response.headers.get("Content-Length", "").strip()
         size = int(length) if length.isascii() and length.isdigit() else None
     return Identity(response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""), size)
-
-
-def body(response: requests.Response) -> urllib3.response.BaseHTTPResponse:
-    """The body as it comes from the connection; requests' own iterator would copy it once more."""
-    return cast("urllib3.response.BaseHTTPResponse", response.raw)
 
 
 def receive(response: requests.Response, view: memoryview) -> int:
@@ -148,6 +148,9 @@ class Session:
         # Only what the kickstart says counts: no proxy, .netrc or CA bundle of the environment.
         self._session.trust_env = False
         self._session.max_redirects = MAX_REDIRECTS
+        self._connections = Connections()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, self._connections)
         self._verify: Union[bool, str] = (access.cacert or True) if access.verify else False
         if not access.verify:
             log.warning("%s: the server's certificate is not checked, as the kickstart asks", name)
@@ -157,10 +160,26 @@ class Session:
 
     def get(self, url: str, headers: Mapping[str, str], patience: Patience) -> requests.Response:
         """Send a GET request and return the answer with its body unread.  Raises Transient or PayloadError."""
+        watchdog = Watchdog(patience.answer, self._connections.cut)
+        try:
+            with watchdog:
+                response = self._get(url, headers, patience)
+        except Transient as exc:
+            raise (_late(patience) if watchdog.barked else exc) from exc
+        finally:
+            watchdog.close()
+            self._connections.forget()
+        if watchdog.barked:
+            # http.client takes the end of a connection for the end of a header.
+            response.close()
+            raise _late(patience)
+        return response
+
+    def _get(self, url: str, headers: Mapping[str, str], patience: Patience) -> requests.Response:
         try:
             return self._session.get(
                 url,
-                headers={"Accept-Encoding": "identity", **headers},
+                headers={**ALWAYS, **headers},
                 stream=True,
                 timeout=(patience.connect, patience.read),
                 verify=self._verify,
@@ -186,6 +205,10 @@ class Session:
     def close(self) -> None:
         """Close every connection."""
         self._session.close()
+
+
+def _late(patience: Patience) -> Transient:
+    return Transient(f"no whole answer came in {patience.answer:g} s")
 
 
 def _certificate_reason(exc: BaseException) -> str:

@@ -13,11 +13,11 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Optional
+from typing import Any, Optional, cast
 
 import requests
-
-from org_ovirt_node.payload.http_session import body
+import urllib3
+from requests.adapters import HTTPAdapter
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +25,87 @@ log = logging.getLogger(__name__)
 LOOKS = 4
 
 
+def body(response: requests.Response) -> urllib3.response.BaseHTTPResponse:
+    """The body as it comes from the connection; requests' own iterator would copy it once more."""
+    return cast("urllib3.response.BaseHTTPResponse", response.raw)
+
+
+def _shut(descriptor: int) -> None:
+    """End reads and writes on the socket ``descriptor``, and close this copy of it."""
+    with socket.socket(fileno=descriptor) as connection:
+        try:
+            connection.shutdown(socket.SHUT_RDWR)
+        except OSError as exc:
+            log.debug("the connection was gone already: %s", exc)
+
+
 def cut(response: requests.Response) -> None:
     """Shut the connection of ``response`` down, so that a read on it in another thread ends at once."""
     try:
         # A copy of the descriptor: the connection itself stays the other thread's to close.
-        with socket.socket(fileno=os.dup(body(response).fileno())) as connection:
-            connection.shutdown(socket.SHUT_RDWR)
+        descriptor = os.dup(body(response).fileno())
     except (OSError, ValueError, AttributeError) as exc:
         log.debug("the connection was gone already: %s", exc)
+        return
+    _shut(descriptor)
+
+
+class Connections(HTTPAdapter):
+    """requests' adapter, which knows the connections that are made while a request waits for its answer.
+
+    Until the answer's header has come requests gives out nothing that a connection could be cut by.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: list[int] = []
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        super().init_poolmanager(*args, **options)
+        self._watch(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        manager = super().proxy_manager_for(proxy, **options)
+        self._watch(manager)
+        return manager
+
+    def _watch(self, manager: urllib3.PoolManager) -> None:
+        """Have ``manager`` make connections that tell us of their sockets before a byte goes over them."""
+        adapter = self
+
+        class Plain(urllib3.connection.HTTPConnection):
+            def _new_conn(self) -> socket.socket:
+                return adapter._add(super()._new_conn())
+
+        class Encrypted(urllib3.connection.HTTPSConnection):
+            def _new_conn(self) -> socket.socket:
+                return adapter._add(super()._new_conn())
+
+        class PlainPool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class EncryptedPool(urllib3.HTTPSConnectionPool):
+            ConnectionCls = Encrypted
+
+        manager.pool_classes_by_scheme = {"http": PlainPool, "https": EncryptedPool}
+
+    def _add(self, connection: socket.socket) -> socket.socket:
+        with self._lock:
+            self._made.append(os.dup(connection.fileno()))
+        return connection
+
+    def cut(self) -> None:
+        """Shut down all connections since ``forget``."""
+        with self._lock:
+            while self._made:
+                _shut(self._made.pop())
+
+    def forget(self) -> None:
+        """From here on the connections are for others to end."""
+        with self._lock:
+            while self._made:
+                os.close(self._made.pop())
 
 
 class Watchdog:

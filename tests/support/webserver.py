@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
+from tests.support.proxyserver import drip
+
 #: Bytes per write of a body: small, so that a cut connection is noticed in the middle.
 STEP = 16 << 10
 
@@ -41,6 +43,8 @@ class Behaviour:
     #: Where every request, or one for /moved, is sent.
     redirect: str = ""
     encoding: str = ""
+    #: So many of the first answers never come to the end of their header: a byte of it comes now and then.
+    header_drips: int = 0
     #: A Content-Range that is not the one that was asked for.
     wrong_range: bool = False
 
@@ -73,6 +77,10 @@ def _handler(content: bytes, how: Behaviour, served: Served) -> type[BaseHTTPReq
                 served.headers.append(dict(self.headers.items()))
                 number = len(served.requests)
                 status = statuses.pop(0) if statuses else 0
+            if number <= how.header_drips:
+                drip(self.connection, b"HTTP/1.1 200 OK\r\nX-Slow: ", served.ended)
+                self.close_connection = True
+                return
             if status:
                 self.send_response(status)
                 self.send_header("Content-Length", "0")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Optional
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -21,6 +22,7 @@ from org_ovirt_node.payload.source import redact_url
 from org_ovirt_node.payload.sources import open_source
 from org_ovirt_node.payload.transfer import transfer
 from org_ovirt_node.progress import Silent
+from tests.support.proxyserver import tunnelling
 from tests.support.webserver import Behaviour, certificate, serving
 
 SIZE = 2_500_123
@@ -28,6 +30,7 @@ CONTENT = random.Random(6).randbytes(SIZE)
 #: Time-outs that no healthy server on loopback meets, and no pause between tries.
 PATIENCE = Patience(connect=20, read=20, slice=20, pauses=(0, 0, 0))
 HASTY_READ = replace(PATIENCE, read=0.5, pauses=(0,) * 8)
+HASTY_ANSWER = replace(PATIENCE, answer=1, pauses=(0, 0))
 HASTY_SLICE = replace(PATIENCE, slice=0.5, pauses=(0,) * 8)
 
 
@@ -194,6 +197,54 @@ def test_through_a_proxy(tmp_path: Path) -> None:
         data = fetch("http://mirror.invalid/node-1.0.squashfs", tmp_path / "out", proxy=proxy.url)
     assert data == CONTENT
     assert {path for path, _ in proxy.requests} == {"http://mirror.invalid/node-1.0.squashfs"}
+
+
+def port_of(url: str) -> int:
+    return urlsplit(url).port or 0
+
+
+def test_tls_through_a_proxy(tmp_path: Path) -> None:
+    """A tunnel (CONNECT): the certificate is still that of the server, and checked against its name."""
+    tls = certificate(tmp_path, "DNS:mirror.example")
+    cacert = str(tmp_path / "cert.pem")
+    with serving(CONTENT, Behaviour(cuts=[700_000]), tls=tls) as server, tunnelling(port_of(server.url)) as proxy:
+        url = proxy.url.replace("://", "://me:geheim@")
+        data = fetch("https://mirror.example/node-1.0.squashfs", tmp_path / "out", proxy=url, cacert=cacert)
+        assert data == CONTENT
+        assert {line.rpartition(" ")[0] for line in proxy.asked} == {"CONNECT mirror.example:443"}
+        assert any(line.startswith("Proxy-Authorization: Basic ") for line in proxy.headers)
+        assert not any("Authorization" in headers or "Proxy-Authorization" in headers for headers in server.headers)
+        with pytest.raises(PayloadError, match=r"certificate is not accepted: .*elsewhere[.]example"):
+            fetch("https://elsewhere.example/a", tmp_path / "out", proxy=url, cacert=cacert)
+
+
+@pytest.mark.parametrize("refusal", [407, 403])
+def test_a_proxy_that_refuses_a_tunnel(refusal: int, tmp_path: Path) -> None:
+    with (
+        serving(b"", Behaviour(statuses=[refusal] * 9)) as proxy,
+        pytest.raises(PayloadError, match="after 4 tries: the proxy cannot be used"),
+    ):
+        fetch("https://mirror.example/node-1.0.squashfs", tmp_path / "out", proxy=proxy.url)
+
+
+def test_an_answer_whose_header_drips_is_not_waited_for(tmp_path: Path) -> None:
+    """Every byte begins a read time-out anew, so the whole answer has a limit of its own."""
+    with serving(CONTENT, Behaviour(header_drips=2)) as server:
+        assert fetch(f"{server.url}/a", tmp_path / "out", HASTY_ANSWER) == CONTENT
+    assert len(server.requests) == 4
+    with (
+        serving(CONTENT, Behaviour(header_drips=9)) as server,
+        pytest.raises(PayloadError, match=r"after 3 tries: no whole answer came in 1 s"),
+    ):
+        fetch(f"{server.url}/a", tmp_path / "out", HASTY_ANSWER)
+
+
+def test_a_tunnel_that_drips_is_not_waited_for(tmp_path: Path) -> None:
+    with (
+        tunnelling(0, drips=True) as proxy,
+        pytest.raises(PayloadError, match=r"after 3 tries: no whole answer came in 1 s"),
+    ):
+        fetch("https://mirror.example/a", tmp_path / "out", HASTY_ANSWER, proxy=proxy.url)
 
 
 def test_the_environment_names_no_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
