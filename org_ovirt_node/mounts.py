@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,9 @@ from org_ovirt_node.run import run
 
 #: What programs in a chroot expect of the running kernel.
 API_FILE_SYSTEMS = ("/dev", "/proc", "/sys", "/run")
+
+#: linux/sched.h: a mount namespace of one's own; Python has it from 3.12 on.
+CLONE_NEWNS = 0x00020000
 
 
 def unmount(target: Path) -> None:
@@ -91,3 +95,14 @@ def chroot_ready(root: Path) -> Iterator[Path]:
         for name in API_FILE_SYSTEMS:
             stack.enter_context(bound(Path(name), root / name.lstrip("/")))
         yield root
+
+
+def keep_private() -> None:
+    """Give this process and its children mounts of their own (unshare(2), CLONE_NEWNS).
+
+    From then on whatever they mount goes away with the last of them, also when they are killed.  Raises StorageError.
+    """
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNS):
+        reason = os.strerror(ctypes.get_errno())
+        raise StorageError(f"this process cannot have mounts of its own: {reason}", hint="Run it as root.")
+    run(["mount", "--make-rprivate", "/"])

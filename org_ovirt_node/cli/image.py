@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Optional
 
-from org_ovirt_node.cli import common
+from org_ovirt_node.cli import common, image_look
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.image import build, profile, runtime, squash, summary
 from org_ovirt_node.image.cache import default_folder
@@ -57,6 +57,8 @@ def run_build(options: argparse.Namespace) -> int:
 
 def run_inspect(options: argparse.Namespace) -> int:
     """``inspect``."""
+    if options.packages:
+        return image_look.show_packages(options)
     # Only this command reads images, and building has to work where the payload's libraries are missing.
     from org_ovirt_node.payload import squashfs
     from org_ovirt_node.payload.sources import open_source
@@ -98,7 +100,9 @@ def parser() -> argparse.ArgumentParser:
     two = commands.add_parser("inspect", help="say what an image is", description="Say what an image is.")
     two.add_argument("file", type=Path, metavar="FILE")
     two.add_argument("--json", action="store_true", help="as JSON")
+    two.add_argument("--packages", action="store_true", help="list the packages in it (needs root)")
     two.set_defaults(action=run_inspect)
+    image_look.add(commands)
     return top
 
 

@@ -1,0 +1,92 @@
+"""What one image has otherwise than another: packages and files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from org_ovirt_node.errors import ImageError
+from org_ovirt_node.image.contents import Package, packages
+from org_ovirt_node.node.diff import compare as compare_files
+from org_ovirt_node.node.merge.names import escaped
+from org_ovirt_node.node.upper import Change, Kind
+
+
+@dataclass(frozen=True)
+class PackageChange:
+    """A package, with its versions in either image; empty where it is not installed."""
+
+    name: str
+    before: str
+    after: str
+
+    @property
+    def kind(self) -> Kind:
+        if not self.before:
+            return Kind.ADDED
+        return Kind.CHANGED if self.after else Kind.DELETED
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What the second image has otherwise than the first; of what is deleted the topmost path alone."""
+
+    packages: tuple[PackageChange, ...]
+    files: tuple[Change, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.packages or self.files)
+
+
+def compare_packages(before: Sequence[Package], after: Sequence[Package]) -> tuple[PackageChange, ...]:
+    """The packages that differ, by name; one that is there in several versions (kernels) with all of them."""
+    first, second = _versions(before), _versions(after)
+    names = sorted(set(first) | set(second))
+    changes = (PackageChange(name, first.get(name, ""), second.get(name, "")) for name in names)
+    return tuple(change for change in changes if change.before != change.after)
+
+
+def _versions(found: Sequence[Package]) -> dict[str, str]:
+    versions: dict[str, list[str]] = {}
+    for package in found:
+        versions.setdefault(f"{package.name}.{package.arch}", []).append(package.version)
+    return {name: ", ".join(sorted(several)) for name, several in versions.items()}
+
+
+def compare(before: Path, after: Path) -> Difference:
+    """Compare the root trees ``before`` and ``after``; a tree without a package database has no packages."""
+    return Difference(compare_packages(_packages(before), _packages(after)), tuple(compare_files(before, after)))
+
+
+def _packages(root: Path) -> tuple[Package, ...]:
+    try:
+        return packages(root)
+    except ImageError:
+        return ()
+
+
+def as_dict(difference: Difference) -> dict[str, Any]:
+    """For programs; sizes in bytes."""
+    return {
+        "packages": [
+            {"name": one.name, "kind": one.kind.value, "before": one.before, "after": one.after}
+            for one in difference.packages
+        ],
+        "files": [
+            {"path": f"/{escaped(one.path)}", "kind": one.kind.value, "size": one.size} for one in difference.files
+        ],
+    }
+
+
+def as_text(difference: Difference) -> str:
+    """For people: packages, then files."""
+    lines = []
+    for package in difference.packages:
+        versions = " → ".join(version for version in (package.before, package.after) if version)
+        lines.append(f"{package.kind.value:8} {package.name} {versions}")
+    if lines and difference.files:
+        lines.append("")
+    lines += [f"{change.kind.value:8} /{escaped(change.path)}" for change in difference.files]
+    return "\n".join(lines) or "Nothing differs."
