@@ -13,7 +13,7 @@ from typing import Optional
 
 from org_ovirt_node.cli import common, image_look
 from org_ovirt_node.errors import ImageError
-from org_ovirt_node.image import build, profile, runtime, squash, summary
+from org_ovirt_node.image import build, profile, publish, runtime, squash, summary
 from org_ovirt_node.image.cache import default_folder
 from org_ovirt_node.progress import human
 
@@ -43,6 +43,8 @@ def request_from(options: argparse.Namespace) -> build.BuildRequest:
         level=options.level,
         cache=None if options.no_cache else default_folder(),
         refresh=options.refresh,
+        verity=not options.no_verity,
+        signer=publish.Signer(options.sign, options.sign_certificate, options.sign_key),
     )
 
 
@@ -62,9 +64,10 @@ def run_inspect(options: argparse.Namespace) -> int:
     # Only this command reads images, and building has to work where the payload's libraries are missing.
     from org_ovirt_node.payload import squashfs
     from org_ovirt_node.payload.sources import open_source
+    from org_ovirt_node.payload.verity import with_tree
 
     with open_source(f"file://{options.file.resolve()}") as source:
-        facts = squashfs.inspect(source)
+        facts = with_tree(squashfs.inspect(source), options.file)
     if options.json:
         print(json.dumps(asdict(facts), sort_keys=True))
         return 0
@@ -92,6 +95,10 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--form", choices=build.FORMS, default=build.FORMS[0], help="a root tree, or a LiveOS/rootfs.img")
     one.add_argument("--compression", choices=squash.COMPRESSIONS, default=squash.COMPRESSIONS[0])
     one.add_argument("--level", type=int, default=squash.ZSTD_LEVEL, help="of zstd (default: %(default)s)")
+    one.add_argument("--no-verity", action="store_true", help="append no hash tree (dm-verity)")
+    one.add_argument("--sign", default="", metavar="KEY", help="sign the manifest with this OpenPGP key of gpg's")
+    one.add_argument("--sign-certificate", type=Path, metavar="FILE", help="sign it with this X.509 certificate (PEM)")
+    one.add_argument("--sign-key", type=Path, metavar="FILE", help="and this is the certificate's key (PEM)")
     one.add_argument("--no-cache", action="store_true", help="make everything anew and keep nothing of it")
     one.add_argument("--refresh", action="store_true", help="take new packages even if there are some in the cache")
     one.add_argument("--summary", action="store_true", help="say what takes the space")

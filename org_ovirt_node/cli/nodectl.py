@@ -36,7 +36,8 @@ def _state() -> NodeState:
 
 def _info(options: argparse.Namespace) -> int:
     node = _state()
-    _show(options, info.as_dict(node), info.as_text(node))
+    running = PLACES.cmdline.read_text(encoding="utf-8", errors="replace")
+    _show(options, info.as_dict(node, running), info.as_text(node, running))
     return 0
 
 

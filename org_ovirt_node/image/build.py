@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.errors import CommandError, ImageError
-from org_ovirt_node.image import debian, initramfs, labels, packagedb, perhost, runtime, squash, summary
+from org_ovirt_node.image import debian, initramfs, labels, packagedb, perhost, publish, runtime, squash, summary
 from org_ovirt_node.image.cache import Cache, default_folder
 from org_ovirt_node.image.profile import Profile
 from org_ovirt_node.mounts import overlaid
 from org_ovirt_node.payload.facts import LIVEOS, TREE
+from org_ovirt_node.payload.manifest import Manifest
+from org_ovirt_node.payload.verity import INSTALL, append_tree
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.run import run
 
@@ -50,6 +52,9 @@ class BuildRequest:
     cache: Optional[Path] = field(default_factory=default_folder)
     #: Take new packages even if the cache has a tree of the same profile.
     refresh: bool = False
+    #: Append a hash tree (dm-verity), so that a node checks every block that it reads.
+    verity: bool = True
+    signer: publish.Signer = field(default_factory=publish.Signer)
 
     @property
     def nvr(self) -> str:
@@ -65,6 +70,8 @@ class BuiltImage:
     size: int
     sha256: str
     kernel: str
+    #: Of the hash tree; empty when there is none.
+    roothash: str
     summary: summary.Summary
     without_acls: tuple[str, ...]
     seconds: dict[str, float]
@@ -87,6 +94,9 @@ def check(request: BuildRequest) -> None:
         raise ImageError(f"{request.root} is not a root tree: it has no /usr")
     if os.geteuid() != 0:
         raise ImageError("building an image needs root", hint="Run it with sudo.")
+    if request.verity and shutil.which("veritysetup") is None:
+        raise ImageError("veritysetup, which makes the hash tree, is not installed", hint=INSTALL)
+    request.signer.check()
 
 
 def source_date(tree: Path) -> int:
@@ -108,6 +118,11 @@ def source_date(tree: Path) -> int:
         if path.is_file() and path is not file:
             times.append(int(path.lstat().st_mtime))
     return max(times) if times else int((tree / "usr/lib/os-release").stat().st_mtime)
+
+
+def build_date(epoch: int) -> str:
+    """The date of an image as its record and manifest have it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
 
 
 class Stopwatch:
@@ -165,7 +180,7 @@ def make_node(
             release=request.release,
             kernel=kernel,
             boot_args=profile.boot_args,
-            build_date=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch)),
+            build_date=build_date(epoch),
         ),
     )
     labels.add_equal_places(tree, [*packagedb.SAME_LABELS, (f"/{runtime.NODE_LIB}/etc", "/etc")])
@@ -182,21 +197,31 @@ def keep_etc(tree: Path) -> None:
     run(["cp", "-a", tree / "etc", kept])
 
 
-def _write(tree: Path, work: Path, request: BuildRequest, epoch: int) -> Path:
-    """Stage 3: the image file, under its name only when it is complete."""
-    request.output.mkdir(parents=True, exist_ok=True)
-    target = request.output / f"{request.nvr}.squashfs"
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    options = {"compression": request.compression}
-    try:
+def _write(tree: Path, work: Path, request: BuildRequest, kernel: str, epoch: int) -> Manifest:
+    """Stage 3: the image file with its hash tree, under its name only when it is complete, and what goes beside it."""
+    with publish.unfinished(request.output, request.nvr) as partial:
+        options = {"compression": request.compression}
         if request.form == LIVEOS:
             squash.pack_liveos(tree, partial, work / "liveos", level=request.level, epoch=epoch, **options)
         else:
             squash.pack(tree, partial, level=request.level, epoch=epoch, **options)
-        partial.rename(target)
-    finally:
-        partial.unlink(missing_ok=True)
-    return target
+        verity = append_tree(partial) if request.verity else None
+        size, sha256 = publish.digest_of(partial)
+        manifest = Manifest(
+            nvr=request.nvr,
+            file=request.nvr + publish.IMAGE,
+            size=size,
+            sha256=sha256,
+            form=request.form,
+            kernel=kernel,
+            boot_args=request.profile.boot_args,
+            build_date=build_date(epoch),
+            minimum_disk=request.profile.minimum_disk,
+            minimum_memory=request.profile.minimum_memory,
+            verity=verity,
+        )
+        publish.publish(partial, manifest, request.signer)
+        return manifest
 
 
 def build(request: BuildRequest, progress: Progress) -> BuiltImage:
@@ -225,12 +250,12 @@ def build(request: BuildRequest, progress: Progress) -> BuiltImage:
         lost = squash.warn_about_acls(tree, progress)
         progress.step("squashfs", f"Writing {request.nvr}.squashfs ({request.compression})")
         with watch.stage("squashfs"):
-            image = _write(tree, work, request, epoch)
+            made = _write(tree, work, request, kernel, epoch)
         facts = summary.summarize(tree)
-        digest = squash.write_digest(image)
-    size = image.stat().st_size
-    progress.step("done", f"{image}: {human(size)}, SHA-256 {digest}")
-    return BuiltImage(image, request.nvr, size, digest, kernel, facts, tuple(lost), watch.seconds)
+    image = request.output / made.file
+    progress.step("done", f"{image}: {human(made.size)}, SHA-256 {made.sha256}")
+    root = made.verity.roothash if made.verity else ""
+    return BuiltImage(image, made.nvr, made.size, made.sha256, kernel, root, facts, tuple(lost), watch.seconds)
 
 
 def as_json(built: BuiltImage) -> str:
@@ -241,6 +266,7 @@ def as_json(built: BuiltImage) -> str:
         "size": built.size,
         "sha256": built.sha256,
         "kernel": built.kernel,
+        "roothash": built.roothash,
         "files": built.summary.files,
         "uncompressed": built.summary.total,
         "without_acls": built.without_acls,

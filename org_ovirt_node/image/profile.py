@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from org_ovirt_node.errors import ImageError
+from org_ovirt_node.kickstart.units import parse_size
 
+MINIMA = ("disk", "memory")
 #: Section → option → what it means.  The one table that reading, checking and docs/images.md follow.
 OPTIONS: dict[str, dict[str, str]] = {
     "image": {
         "name": "the image's name, the first part of its NVR",
         "boot_args": "kernel arguments that every layer of this image boots with",
+        "minimum_disk": "size of the disks that a host must have together, such as 20GiB",
+        "minimum_memory": "memory that a host must have, such as 2GiB",
     },
     "debian": {
         "suite": "Debian release to take packages from",
@@ -40,6 +44,9 @@ class Profile:
 
     name: str
     boot_args: str = ""
+    #: Bytes; 0: any.
+    minimum_disk: int = 0
+    minimum_memory: int = 0
     suite: str = ""
     components: tuple[str, ...] = ("main",)
     security: bool = False
@@ -76,6 +83,7 @@ def parse(text: str, source: str = "profile") -> Profile:
         parser.read_string(text, source)
         _checked(parser, source)
         security = parser.getboolean("debian", "security", fallback=False)
+        disk, memory = (parse_size(parser.get("image", f"minimum_{what}", fallback="0B")) for what in MINIMA)
     except (configparser.Error, ValueError) as exc:
         raise ImageError(f"{source}: {str(exc).splitlines()[0]}") from exc
 
@@ -88,6 +96,8 @@ def parse(text: str, source: str = "profile") -> Profile:
     return Profile(
         name=name,
         boot_args=" ".join(words("image", "boot_args")),
+        minimum_disk=disk,
+        minimum_memory=memory,
         suite=parser.get("debian", "suite", fallback="").strip(),
         components=words("debian", "components", "main"),
         security=security,

@@ -79,14 +79,6 @@ def pack_liveos(source: Path, target: Path, folder: Path, *, compression: str, l
     pack(folder, target, compression=compression, level=level, epoch=epoch)
 
 
-def write_digest(image: Path) -> str:
-    """Write ``image``'s SHA-256 beside it, in the form of sha256sum(1), and return it."""
-    digest = sha256(image)
-    beside = image.with_name(image.name + ".sha256")
-    beside.write_text(f"{digest}  {image.name}\n", encoding="utf-8")
-    return digest
-
-
 def warn_about_acls(root: Path, progress: Progress) -> list[str]:
     """Name the files whose ACLs will be lost."""
     lost = with_acls(root)

@@ -23,8 +23,10 @@ from org_ovirt_node.layout.plan import plan
 from org_ovirt_node.node import lvm, rootfacts
 from org_ovirt_node.payload.choose import Payload, open_payload
 from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.payload.minimum import check_disks, check_memory
 from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.payload.transfer import read_back, transfer
+from org_ovirt_node.payload.verity import with_tree
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.run import run
 from org_ovirt_node.steps import Step
@@ -67,6 +69,9 @@ class Installation:
         """Find the image and look at it, before any disk is touched."""
         self.payload = self.stack.enter_context(open_payload(self.request.node))
         self.facts = self.payload.facts
+        # A disk image is for another machine than this one.
+        if self.payload.manifest and not self.options.images:
+            check_memory(self.payload.manifest)
         self.progress.detail(
             f"{self.facts.nvr}: {human(self.facts.size)}, {self.facts.compression or 'squashfs'}, {self.facts.form}"
         )
@@ -88,6 +93,8 @@ class Installation:
             self.request.bootloader.boot_drive,
             file=self.request.file,
         )
+        if self.payload.manifest:
+            check_disks(self.payload.manifest, (disk.size for disk in self.layout.disks))
         self.layer = self.layout.layer.name
 
     def partition(self) -> None:
@@ -136,6 +143,7 @@ class Installation:
     def verify(self) -> None:
         """Read the image back from the disk and compare."""
         read_back(self._image_device(), self.facts.size, self.sha256, progress=self.progress)
+        self.facts = with_tree(self.facts, self._image_device())
         volume = f"{self.layout.vg.name}/{self.facts.nvr}"
         lvm.set_readonly(volume)
         lvm.add_tags(volume, [lvm.TAG_BASE, *lvm.digest_tags(self.sha256, self.facts.size)])

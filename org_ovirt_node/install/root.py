@@ -11,6 +11,7 @@ from pathlib import Path
 
 from org_ovirt_node.errors import PayloadError
 from org_ovirt_node.mounts import chroot_ready, loop_device, mounted, overlaid
+from org_ovirt_node.payload.verity import view
 from org_ovirt_node.run import run
 
 #: Where Anaconda has the new system too, so that %post scripts find what they expect.
@@ -53,7 +54,8 @@ def image_tree(device: str, target: Path) -> Iterator[Path]:
     Raises PayloadError when there is no root tree in it.
     """
     with ExitStack() as stack:
-        tree = stack.enter_context(mounted(device, target / "image", fstype="squashfs", options=["ro"]))
+        source = view(Path(device))
+        tree = stack.enter_context(mounted(str(source), target / "image", fstype="squashfs", options=["ro"]))
         inner = tree / INNER
         if inner.is_file():
             loop = stack.enter_context(loop_device(inner, readonly=True))

@@ -42,8 +42,9 @@ from org_ovirt_node.node.mounted import release_below
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.payload.choose import Payload, open_payload
 from org_ovirt_node.payload.facts import ImageFacts
-from org_ovirt_node.payload.squashfs import SUPERBLOCK, inspect_mounted, read_superblock
+from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.payload.transfer import read_back, transfer
+from org_ovirt_node.payload.verity import with_tree
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.run import run
 
@@ -214,7 +215,7 @@ class Update:
         name = self.facts.nvr
         read_back(self.device(name), self.journal.size, self.journal.sha256, self.progress)
         with image_tree(os.fspath(self.device(name)), self.places.work) as tree:
-            self.facts = inspect_mounted(tree, self.facts)
+            self.facts = with_tree(inspect_mounted(tree, self.facts), self.device(name))
         if self.facts.nvr != name:
             self._rename(name)
         volume = f"{self.vg}/{self.facts.nvr}"
@@ -327,10 +328,8 @@ class Update:
         assert entry is not None  # refused by the preflight
         old = set(cmdline.split(survey.image_boot_args(self.places.image_tree)))
         users = [word for word in cmdline.user_arguments(trial.without_trial(entry.options)) if word not in old]
-        offset = 0
-        if self.facts.roothash:
-            offset = read_superblock(self.payload.source.read_at(0, SUPERBLOCK.size), self.payload.source.name).padded
-        ours = cmdline.layer_arguments(self.vg, self.facts.nvr, self.layer, self.facts.roothash, offset)
+        facts = self.facts
+        ours = cmdline.layer_arguments(self.vg, facts.nvr, self.layer, facts.roothash, facts.hash_offset)
         return cmdline.command_line(ours, self.facts.boot_args, " ".join(users))
 
     def release(self) -> None:

@@ -19,6 +19,7 @@ from org_ovirt_node.payload.mirrors import open_first
 from org_ovirt_node.payload.source import Source, redact_url
 from org_ovirt_node.payload.sources import WORKDIR, Patience, open_source
 from org_ovirt_node.payload.squashfs import SUPERBLOCK, inspect, read_superblock
+from org_ovirt_node.payload.verity import with_tree
 
 MANIFEST_SUFFIX = ".json"
 
@@ -61,6 +62,8 @@ def open_payload(
         facts = inspect(source, manifest.facts if manifest else None)
         if manifest and manifest.verity:
             _check_tree(source, manifest.verity)
+        if source.path:
+            facts = with_tree(facts, source.path)
         yield Payload(source, facts, sha256, signed, manifest)
 
 

@@ -27,11 +27,16 @@ DEVICES = f"IDTYPE=sys_wwid IDNAME=x DEVNAME=/dev/vda3 PVID={PVID.replace('-', '
 KERNEL = "6.12.0-test"
 OLD, NEW = "node-1.0-1", "node-1.0-2"
 #: What a generic initramfs has at the least.
+MODULES = ("squashfs", "overlay", "virtio_blk", "xfs", "dm-verity")
 INITRAMFS = (
-    *(f"usr/lib/modules/{KERNEL}/kernel/{name}.ko.xz" for name in ("squashfs", "overlay", "virtio_blk", "xfs")),
+    *(
+        f"usr/lib/modules/{KERNEL}/kernel/{name}.ko.xz"
+        for name in ("squashfs", "overlay", "virtio_blk", "xfs", "dm-verity")
+    ),
     "usr/sbin/lvm",
     "usr/sbin/thin_check",
     "usr/sbin/e2fsck",
+    "usr/sbin/veritysetup",
     "usr/lib/ovirt-node-lib.sh",
 )
 BUILTIN = ("dm-mod", "dm-thin-pool", "ext4", "loop")

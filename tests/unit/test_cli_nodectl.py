@@ -15,6 +15,7 @@ import pytest
 from org_ovirt_node.cli import nodectl
 from org_ovirt_node.mounts import mounted
 from org_ovirt_node.node.health import FOLDER
+from org_ovirt_node.payload.verity import append_tree
 from tests.support.fakenode import NEW, OLD, FakeNode, make_node, path_with_fakes
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs/nodectl.schema.json").read_text())["$defs"]
@@ -107,6 +108,21 @@ def test_info_has_imgbaseds_keys(node: FakeNode, capsys: pytest.CaptureFixture[s
     assert data["current_layer"] == f"{OLD}+1"
     assert data["bootloader"]["default"] == f"{OLD}+1"
     assert data["bootloader"]["entries"][f"{OLD}+1"]["kernel"] == f"/boot/{OLD}+1/vmlinuz"
+
+
+def test_info_says_which_layers_are_verified_while_they_run(node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    tree = append_tree(node.home / "new.squashfs")
+    assert call(node, capsys, *update_arguments(node))[0] == 0
+    data = json.loads(call(node, capsys, "info", "--machine-readable")[1])
+    assert data["verity"] == {f"{OLD}+1": "", f"{NEW}+1": tree.roothash}
+    text = call(node, capsys, "info")[1]
+    assert f"  {OLD}+1: off\n" in text
+    assert f"  {NEW}+1: every block that is read is checked, root hash {tree.roothash}" in text
+    # What the kernel was started with counts for the running layer, not what its entry says now.
+    running = node.places.cmdline.read_text()
+    node.places.cmdline.write_text(f"{running.rstrip()} ovirt_node.roothash={'a' * 64}\n")
+    data = json.loads(call(node, capsys, "info", "--machine-readable")[1])
+    assert data["verity"][f"{OLD}+1"] == "a" * 64
 
 
 @pytest.mark.parametrize("along", [True, False])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from org_ovirt_node.errors import ImageError
-from org_ovirt_node.image import build, debian, initramfs, labels, mirror, perhost, runtime, squash, summary
+from org_ovirt_node.image import build, debian, initramfs, labels, mirror, perhost, runtime, summary
 from org_ovirt_node.image.profile import Profile
 
 ARCHIVE = "http://a.example/debian/"
@@ -239,11 +239,3 @@ def test_the_summary_counts_hard_links_once_and_knows_owners(tmp_path: Path) -> 
     assert dict(result.packages) == {"p": 1000, "(no package)": 10 + len(listing)}
     assert dict(result.folders)["/usr/bin"] == 1000
     assert "1000 B" in summary.as_text(result, 5)
-
-
-def test_digest_file_is_what_sha256sum_reads(tmp_path: Path) -> None:
-    image = tmp_path / "i.squashfs"
-    image.write_bytes(b"abc")
-    digest = squash.write_digest(image)
-    assert digest.startswith("ba7816bf")
-    assert (tmp_path / "i.squashfs.sha256").read_text(encoding="utf-8") == f"{digest}  i.squashfs\n"

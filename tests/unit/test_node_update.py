@@ -29,6 +29,7 @@ from org_ovirt_node.node.merge.execute import execute as execute_merge
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.node.update import Request, Update
 from org_ovirt_node.node.update_run import STEPS
+from org_ovirt_node.payload.verity import append_tree
 from org_ovirt_node.progress import Silent
 from org_ovirt_node.run import run as run_program
 from org_ovirt_node.steps import Step
@@ -92,6 +93,15 @@ def test_an_update_makes_image_and_layer_and_puts_them_on_trial(node: FakeNode) 
     assert (node.places.boot / f"{NEW}+1/vmlinuz").read_bytes() == NEW.encode()
     last = journal.load(node.places.state)
     assert last is not None and last.finished and last.done == NAMES[1:]
+
+
+def test_a_new_layer_whose_image_has_a_hash_tree_boots_through_it(node: FakeNode) -> None:
+    tree = append_tree(node.home / "new.squashfs")
+    run(node)
+    entry = bls.read_all(node.places.boot)
+    options = next(one.options for one in entry if one.name == f"{NEW}+1").split()
+    assert f"ovirt_node.roothash={tree.roothash}" in options
+    assert f"ovirt_node.hashoffset={tree.hash_offset}" in options
 
 
 def test_failures_row_3_the_last_good_layer_stays_the_first_entry(node: FakeNode) -> None:

@@ -20,6 +20,7 @@ from org_ovirt_node.image.debian import stage_key, stage_root
 from org_ovirt_node.image.installer import Installer, build_installer
 from org_ovirt_node.image.mirror import host_mirrors
 from org_ovirt_node.image.profile import load
+from org_ovirt_node.payload.verity import read_tree
 from org_ovirt_node.progress import TextProgress
 from org_ovirt_node.run import run
 from tests.vm import accel
@@ -50,12 +51,28 @@ def installer() -> Installer:
 
 @dataclass(frozen=True)
 class NodeImage:
-    """A node image to install: its file, its NVR, its size in bytes and SHA-256."""
+    """A node image to install: its file, its NVR, its size in bytes and SHA-256.
+
+    ``roothash`` is that of its hash tree, empty when it has none.
+    """
 
     path: Path
     nvr: str
     size: int
     sha256: str
+    roothash: str = ""
+
+    @property
+    def manifest(self) -> Path:
+        """What the builder wrote beside it."""
+        return self.path.with_name(f"{self.nvr}.json")
+
+
+def image_at(path: Path, nvr: str) -> NodeImage:
+    """The image in the file ``path``."""
+    size = path.stat().st_size
+    tree = read_tree(path, size)
+    return NodeImage(path, nvr, size, sha256(path), tree.roothash if tree else "")
 
 
 def node_image(release: str = "1", form: str = "tree") -> NodeImage:
@@ -68,8 +85,7 @@ def node_image(release: str = "1", form: str = "tree") -> NodeImage:
     name = f"{request.nvr}.squashfs"
     given = os.environ.get("OVIRT_NODE_TEST_IMAGE", "")
     if given and (Path(given) / name).exists():
-        path = Path(given) / name
-        return NodeImage(path, request.nvr, path.stat().st_size, sha256(path))
+        return image_at(Path(given) / name, request.nvr)
     sources = [*runtime.sources(), PROFILE]
     parts = [f"{file.relative_to(PROJECT)}\0{sha256(file)}" for file in sources]
     key = key_of(stage_key(profile, host_mirrors()), request.nvr, form, parts)
@@ -78,8 +94,7 @@ def node_image(release: str = "1", form: str = "tree") -> NodeImage:
         folder.mkdir()
         build(dataclasses.replace(request, output=folder), TextProgress())
 
-    path = cache().get(f"test-image-{release}-{form}", key, make) / name
-    return NodeImage(path, request.nvr, path.stat().st_size, sha256(path))
+    return image_at(cache().get(f"test-image-{release}-{form}", key, make) / name, request.nvr)
 
 
 def squash(output: Path, sources: Iterable[Path]) -> Path:

@@ -1,0 +1,94 @@
+"""A finished image under its name, with its digest, manifest and signature beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Optional
+
+from org_ovirt_node.errors import ImageError
+from org_ovirt_node.image import squash
+from org_ovirt_node.payload import manifest as manifests
+from org_ovirt_node.payload.manifest import Manifest
+from org_ovirt_node.run import Arg, run
+
+IMAGE, MANIFEST, DIGEST = ".squashfs", ".json", ".squashfs.sha256"
+OPENPGP, CMS = ".json.asc", ".json.p7s"
+#: By which gpg finds the caller's keys, and asks for what unlocks them (gpg(1), gpg-agent(1)).
+GPG_ENVIRONMENT = ("HOME", "GNUPGHOME", "GPG_TTY")
+
+
+@dataclass(frozen=True)
+class Signer:
+    """Who signs: an OpenPGP key that gpg knows by ``openpgp`` (empty: none); an X.509 certificate and its key (PEM)."""
+
+    openpgp: str = ""
+    certificate: Optional[Path] = None
+    key: Optional[Path] = None
+
+    def check(self) -> None:
+        """Refuse what could not sign, before an image is built.  Raises :class:`ImageError` and CommandError."""
+        if (self.certificate is None) != (self.key is None):
+            raise ImageError("a certificate signs with its key", hint="Give --sign-certificate and --sign-key.")
+        for file in (self.certificate, self.key):
+            if file is not None and not os.access(file, os.R_OK):
+                raise ImageError(f"{file}, which is to sign the manifest, cannot be read")
+        if self.openpgp:
+            argv = ["gpg", "--batch", "--list-secret-keys", self.openpgp]
+            run(argv, env=_gpg_environment(), hint="Name a key that gpg has the secret of.")
+
+    def sign(self, manifest: Path, base: Path) -> tuple[Path, ...]:
+        """Sign ``manifest``; the signatures are ``base`` with a suffix.  Raises CommandError."""
+        made = []
+        if self.openpgp:
+            made.append(base.with_name(base.name + OPENPGP))
+            argv: list[Arg] = ["gpg", "--batch", "--yes", "--armor", "--local-user", self.openpgp]
+            run([*argv, "--output", made[-1], "--detach-sign", manifest], env=_gpg_environment())
+        if self.certificate is not None and self.key is not None:
+            made.append(base.with_name(base.name + CMS))
+            argv = ["openssl", "cms", "-sign", "-binary", "-signer", self.certificate, "-inkey", self.key]
+            run([*argv, "-outform", "DER", "-in", manifest, "-out", made[-1]])
+        return tuple(made)
+
+
+def _gpg_environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in GPG_ENVIRONMENT if name in os.environ}
+
+
+@contextmanager
+def unfinished(folder: Path, nvr: str) -> Iterator[Path]:
+    """A name for the image while it is made; nothing under it is left behind."""
+    partial = folder / f".{nvr}{IMAGE}.{os.getpid()}.partial"
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def publish(partial: Path, manifest: Manifest, signer: Signer) -> Path:
+    """Give the image ``partial`` its name, and write what goes beside it; returns the image's path.
+
+    What lies beside an older image of that name goes first: at no time does a manifest lie beside another image than
+    its own.  Raises ImageError and CommandError.
+    """
+    base = partial.with_name(manifest.nvr)
+    for suffix in (MANIFEST, DIGEST, OPENPGP, CMS, ".json.sig"):
+        base.with_name(base.name + suffix).unlink(missing_ok=True)
+    image = base.with_name(manifest.file)
+    partial.rename(image)
+    base.with_name(base.name + DIGEST).write_text(f"{manifest.sha256}  {image.name}\n", encoding="utf-8")
+    text = manifests.as_text(manifest)
+    # What the installer would refuse must not leave the builder.
+    manifests.parse(text.encode(), f"{base.name}{MANIFEST}")
+    written = base.with_name(base.name + MANIFEST)
+    written.write_text(text, encoding="utf-8")
+    signer.sign(written, base)
+    return image
+
+
+def digest_of(image: Path) -> tuple[int, str]:
+    """Size in bytes and SHA-256 of ``image``."""
+    return image.stat().st_size, squash.sha256(image)
