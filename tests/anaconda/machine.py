@@ -47,6 +47,12 @@ APPEND = (
     "console=ttyS0 quiet panic=1 oops=panic audit=0 net.ifnames=0 systemd.unit=ovirt-node-installer.target "
     "ovirt_node.lower=control:anaconda"
 )
+#: What every start of Anaconda reads.
+WARM = (
+    "export LANG=en_US.UTF-8; lvm version; python3 -c 'import blivet, pyanaconda.modules.storage.storage, "
+    "pyanaconda.modules.payloads.payloads, pyanaconda.modules.network.network, pyanaconda.modules.boss.boss, "
+    "pyanaconda.ui.tui.hubs.summary'"
+)
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ def anaconda_machine(
         efi=efi,
     )
     if efi is None:
-        spec = dataclasses.replace(spec, incoming=saved_state(spec))
+        spec = dataclasses.replace(spec, incoming=saved_state(spec, WARM))
     with Machine(spec, folder / name) as machine:
         if efi is not None:
             machine.shell.wait_for(READY, BOOT)

@@ -45,6 +45,12 @@ class Keys:
         assert found is not None
         self.type(found.group(1))
 
+    def at_prompt(self, text: str) -> None:
+        """Turn the pages of a long list, and type ``text`` at the prompt that follows."""
+        while self.channel.wait_for(r"(ENTER to continue: )|to\s+refresh\]: ", NEXT).group(1):
+            self.type("")
+        self.type(text)
+
     def answer(self, question: str, text: str) -> None:
         """Wait for ``question`` and type ``text``."""
         self.channel.wait_for(question, NEXT)
@@ -56,10 +62,9 @@ def choose_time_zone(keys: Keys) -> None:
     keys.read()
     keys.choose("Set timezone" if "Set timezone" in keys.screen else "Change timezone")
     region, city = ZONE.split("/")
-    # A long list comes in pages.
-    keys.answer(r"(to refresh\]|to continue): ", region)
-    keys.answer(r"(to refresh\]|to continue): ", city)
-    if "Set timezone" in keys.read() or "Change timezone" in keys.screen:
+    keys.at_prompt(region)
+    keys.at_prompt(city)
+    if "timezone" in keys.read() and "Installation Destination" not in keys.screen:
         keys.type("c")
         keys.read()
 
@@ -70,10 +75,10 @@ def choose_image(keys: Keys, url: str, digest: str) -> None:
     screen = keys.read()
     check(all(len(line) <= 80 for line in screen.splitlines()), f"lines are too long for 80 columns:\n{screen}")
     keys.choose("Image (URL)")
-    keys.answer("Enter a new value[^\n]*: ", url)
+    keys.answer("Enter a new value[^:]*: ", url)
     keys.read()
     keys.choose("SHA-256")
-    keys.answer("Enter a new value[^\n]*: ", digest)
+    keys.answer("Enter a new value[^:]*: ", digest)
     keys.read()
     keys.choose("Check the image now")
     screen = keys.read()

@@ -88,19 +88,26 @@ def _await_shell(machine: Machine, timeout: float) -> Shell:
     return Shell(machine.shell)
 
 
-def saved_state(spec: Spec) -> Path:
-    """A machine of ``spec`` that has come up to its shell, as a file: kept by all that it depends on."""
+#: Puts what every scenario needs into the page cache.
+WARM = "python3 -c 'import blivet, pykickstart.parser, requests'; lvm version"
+
+
+def saved_state(spec: Spec, warm: str = WARM) -> Path:
+    """A machine of ``spec`` that has come up to its shell and run ``warm``, as a file: kept by all it depends on."""
     key = key_of(
-        command_line(dataclasses.replace(spec, network=()), Path(), Path()), accelerator(), artefacts.qemu_version()
+        command_line(dataclasses.replace(spec, network=()), Path(), Path()),
+        accelerator(),
+        artefacts.qemu_version(),
+        warm,
     )
 
     def make(folder: Path) -> None:
         folder.mkdir()
         with Machine(spec, folder / "machine") as machine:
             shell = _await_shell(machine, BOOT)
-            # Nothing is half-done when the state is taken, and the page cache has what every scenario needs.
+            # Nothing is half-done when the state is taken.
             shell.run("udevadm settle --timeout=60", BOOT)
-            shell.run("python3 -c 'import blivet, pykickstart.parser, requests'; lvm version", BOOT)
+            shell.run(warm, BOOT)
             shell.run("sync; echo 1 > /proc/sys/vm/compact_memory || true")
             machine.save(folder / "state", STATE)
 
