@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +81,15 @@ class BootLoader:
                     sync_run_task(task)
         finally:
             set_property(proxy, "BootloaderMode", DISABLED)
-        return [str(argument) for argument in proxy.GetArguments()]
+        return without_resume(list(proxy.GetArguments()), list(proxy.ExtraArguments))
+
+
+def without_resume(found: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """The arguments ``found`` without the resume= that Anaconda adds for a swap, unless it is ``asked`` for.
+
+    A node is not put to sleep, and its initramfs, which activates the root's volumes alone, would wait for the swap.
+    """
+    return [str(argument) for argument in found if not argument.startswith("resume=") or argument in asked]
 
 
 def selinux_mode() -> str:

@@ -55,15 +55,16 @@ TRANSFER = ("transfer", "verify")
 def booted(
     context: Context, *disks: Disk, password: str = PASSWORD, passphrase: str = "", **spec: Any
 ) -> Iterator[Node]:
-    """The node on ``disks``, logged into; ``passphrase`` is typed where it asks for one.
+    """The node on ``disks``, logged into; ``passphrase`` is typed whenever it asks for one.
 
     It checks its eight file systems first, which takes its time under emulation.
     """
     with booted_node(context, *disks, login=False, limit=LIMIT, **spec) as node:
-        if passphrase:
-            node.machine.serial.wait_for(r"(?i)passphrase[^\n]*: *", BOOT)
-            node.machine.serial.send(f"{passphrase}\n")
-        node.await_login(BOOT, password=password)
+        serial = node.machine.serial
+        while serial.wait_for(r"(?i)(passphrase)[^\n]*: |login: ", BOOT).group(1):
+            check(bool(passphrase), "the node asks for a passphrase")
+            serial.send(f"{passphrase}\n")
+        node.login(node.machine.shell, "root", password)
         context.figures["boot_seconds"] = round(node.machine.seconds, 1)
         yield node
 
@@ -143,6 +144,7 @@ def check_node(node: Node, image: NodeImage) -> None:
     line = shell.text("cat /proc/cmdline").split()
     for word in ("ovirt.test=1", "root=ovirt-node"):
         check(word in line, f"{word} is not on the kernel command line: {line}")
+    check(not any(word.startswith("resume=") for word in line), f"the node would wait for its swap: {line}")
     entry = shell.text(f"cat /boot/loader/entries/*{image.nvr}+1*.conf")
     check("ovirt.test=1" in entry, f"the boot entry lacks the kickstart's kernel argument: {entry}")
 
