@@ -29,7 +29,7 @@ setup(
     entry_points={
         "console_scripts": [
             "nodectl = org_ovirt_node.cli.nodectl:main",
-            "ovirt-node-install = org_ovirt_node.cli.install:main",
+            "ovirt-node-install = org_ovirt_node.cli.install:program",
             "ovirt-node-image = org_ovirt_node.cli.image:main",
         ]
     },

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
+from typing import NoReturn, Optional
 
 from org_ovirt_node.cli import common
 from org_ovirt_node.errors import NodeError
@@ -108,5 +109,18 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return common.main(parser(), act, argv)
 
 
+def program() -> NoReturn:
+    """The command: :func:`main`, and an end without Python's own taking apart.
+
+    The generated bindings that blivet loads print a DeprecationWarning to standard error then, under any filter, and
+    everything of ours is released and written by now.
+    """
+    status = main()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -18,7 +18,7 @@ from org_ovirt_node.install import accounts, labels, scripts, system, texts
 from org_ovirt_node.install.options import Options, running_firmware
 from org_ovirt_node.install.root import Mount, NodeRoot, image_tree, node_root
 from org_ovirt_node.kickstart.model import InstallRequest
-from org_ovirt_node.layout.model import Firmware, Layout, Role
+from org_ovirt_node.layout.model import Firmware, Layout
 from org_ovirt_node.layout.plan import plan
 from org_ovirt_node.node import lvm, rootfacts
 from org_ovirt_node.payload.choose import Payload, open_payload
@@ -195,8 +195,9 @@ class Installation:
         system.node_config(root, self.request.node, self.layout.vg.name, self.facts.nvr)
         system.configure(root, self.request.system)
         accounts.configure(root, self.request.system)
-        pvs = tuple(part.path for part in self.created.partitions if part.request.role is Role.PV)
-        system.lvm_devices_file(root, pvs)
+        if self.created.encrypted:
+            system.write(root, "etc/crypttab", texts.crypttab(self.created.encrypted), 0o600)
+        system.lvm_devices_file(root, tuple(rootfacts.physical_volumes(self.layout.vg.name)))
 
     def _fstab(self) -> list[texts.FstabLine]:
         lines = []
@@ -259,6 +260,7 @@ class Installation:
                 self.layout.vg.name, self.facts.nvr, self.layer, self.facts.roothash, self.facts.hash_offset
             ),
             self.facts.boot_args,
+            " ".join(f"rd.luks.uuid={uuid}" for uuid in self.created.encrypted),
             SELINUX_ARGUMENTS.get(self.request.system.selinux, ""),
             self.request.bootloader.append,
         )

@@ -37,6 +37,11 @@ def fstab(lines: Sequence[FstabLine]) -> str:
     return FSTAB_HEADER + "".join(rows)
 
 
+def crypttab(uuids: Sequence[str]) -> str:
+    """crypttab(5) for LUKS containers that the initramfs opens, asking for their passphrase."""
+    return "".join(f"luks-{uuid} UUID={uuid} none discard,x-initrd.attach\n" for uuid in uuids)
+
+
 def _prefix(netmask: str) -> int:
     return ipaddress.ip_network(f"0.0.0.0/{netmask}").prefixlen
 

@@ -75,6 +75,11 @@ class Created:
         return tuple(part for part in self.partitions if part.request.role is Role.ESP)
 
     @property
+    def encrypted(self) -> tuple[str, ...]:
+        """The UUIDs of the LUKS containers that must be opened for the VG."""
+        return tuple(part.uuid for part in self.partitions if part.request.encryption is not None)
+
+    @property
     def layer(self) -> MadeVolume:
         return next(volume for volume in self.volumes if volume.request.is_layer)
 

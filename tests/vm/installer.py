@@ -39,7 +39,12 @@ class InstallerMachine:
     def attach(self, disk: Disk, timeout: float = PLUG) -> str:
         """Plug ``disk`` in, wait until udev is through with it, and return its /dev/disk/by-id link."""
         self.machine.attach(disk)
-        prefix = {"virtio": "virtio-", "scsi": "scsi-0QEMU_QEMU_HARDDISK_", "cdrom": "scsi-0QEMU_QEMU_CD-ROM_"}
+        prefix = {
+            "virtio": "virtio-",
+            "scsi": "scsi-0QEMU_QEMU_HARDDISK_",
+            "cdrom": "scsi-0QEMU_QEMU_CD-ROM_",
+            "nvme": "nvme-QEMU_NVMe_Ctrl_",
+        }
         link = f"/dev/disk/by-id/{prefix[disk.bus]}{disk.serial}"
         # udevadm waits for the event: no polling.
         self.shell.run(f"udevadm wait --timeout={timeout:.0f} {link}", timeout + PLUG)

@@ -187,9 +187,9 @@ class Node:
         self.machine.wait_off(timeout)
 
 
-def target_disk(context: Context, name: str = "target", size: int = 20 * GIB) -> Disk:
+def target_disk(context: Context, name: str = "target", size: int = 20 * GIB, bus: str = "virtio") -> Disk:
     """A blank disk to install to."""
-    return Disk(artefacts.blank_disk(context.folder / f"{name}.raw", size), name)
+    return Disk(artefacts.blank_disk(context.folder / f"{name}.raw", size), name, bus)
 
 
 @contextmanager
