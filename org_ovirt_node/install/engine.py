@@ -30,7 +30,7 @@ from org_ovirt_node.payload.verity import with_tree
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.run import run
 from org_ovirt_node.steps import Step
-from org_ovirt_node.storage import scan
+from org_ovirt_node.storage import multipath, scan
 from org_ovirt_node.storage.execute import Created, create, deactivate, mapper_path, settle
 
 #: Kernel arguments that switch SELinux on where it is not the kernel's default (Debian), or off.
@@ -78,6 +78,9 @@ class Installation:
 
     def disks(self) -> None:
         """Scan the disks."""
+        if not self.options.images:
+            for wwn in multipath.assemble():
+                self.progress.detail(f"multipath: a device for the paths to {wwn}")
         self.handle = scan.open_blivet(self.options.images)
         if self.options.images:
             self.stack.callback(self.handle.devicetree.teardown_disk_images)
@@ -213,6 +216,8 @@ class Installation:
         """Put kernel, initramfs and host.img on /boot."""
         root = self.node.root
         self.below = rootfacts.below(self.layout.vg.name)
+        if "multipath" in self.below.stack:
+            multipath.copy_files(root)
         host = hostfiles.collect(root, {}, self.below.stack)
         files.place_layer(root / "boot", self.layer, self.kernel, hostinitrd.build(host))
 

@@ -25,16 +25,19 @@ def _labelled(path: Path) -> bool:
     return True
 
 
-def _unlabelled(base: Path, shown_as: str) -> Iterator[str]:
-    """Paths in the new system of everything below ``base``, which lies at ``shown_as`` there, without a label."""
-    for folder, _folders, names in os.walk(base):
+def unlabelled(base: Path, shown_as: str) -> Iterator[str]:
+    """Paths in the new system of everything on the file system at ``base`` without a label, itself included.
+
+    ``base`` lies at ``shown_as`` there.  What is mounted below it is left alone: an ESP can have no labels.
+    """
+    device = base.stat().st_dev
+    for folder, below, names in os.walk(base):
         place = Path(folder)
-        for path in (place, *(place / name for name in names)):
+        links = [name for name in below if (place / name).is_symlink()]
+        below[:] = [name for name in below if name not in links and (place / name).stat().st_dev == device]
+        for path in (place, *(place / name for name in (*names, *links))):
             if not _labelled(path):
                 yield str(Path(shown_as) / path.relative_to(base))
-        for name in _folders:
-            if (place / name).is_symlink() and not _labelled(place / name):
-                yield str(Path(shown_as) / (place / name).relative_to(base))
 
 
 def policy_type(root: Path) -> str:
@@ -52,9 +55,9 @@ def label_new(node: NodeRoot, shared: Sequence[str]) -> None:
     contexts = f"/etc/selinux/{policy}/contexts/files/file_contexts"
     if not policy or not (node.root / contexts.lstrip("/")).is_file() or not _labelled(node.tree / "usr"):
         return
-    paths = list(_unlabelled(node.upper, "/"))
+    paths = list(unlabelled(node.upper, "/"))
     for mountpoint in ("/boot", *shared):
-        paths += _unlabelled(node.root / mountpoint.lstrip("/"), mountpoint)
+        paths += unlabelled(node.root / mountpoint.lstrip("/"), mountpoint)
     found = sorted(set(paths))
     if found:
-        run(["setfiles", "-F", "-f", "-", contexts], root=node.root, input="\n".join(found) + "\n")
+        run(["setfiles", "-F", "-0", "-f", "-", contexts], root=node.root, input="\0".join(found) + "\0")

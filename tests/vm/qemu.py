@@ -42,6 +42,10 @@ class Disk:
     bus: str = "virtio"
     format: str = "raw"
     readonly: bool = False
+    #: The SCSI controller of a disk on that bus: 0 or 1.
+    controller: int = 0
+    #: For a file that several disks share, as the paths to one disk do: what tells this one from the others.
+    path: str = ""
     #: Further properties of the device, e.g. {"logical_block_size": 4096}.
     properties: dict[str, Any] = field(default_factory=dict)
     #: QEMU block nodes to put on top of the file: each gets "node-name", and "file" naming the one below.
@@ -49,13 +53,23 @@ class Disk:
 
     @property
     def node(self) -> str:
-        return f"node-{self.serial}"
+        return f"node-{self.key}"
+
+    @property
+    def key(self) -> str:
+        """What tells it from all other disks of its machine."""
+        return self.serial + self.path
 
     def blockdevs(self) -> list[dict[str, Any]]:
         """The block nodes, bottom first; the last one is ``self.node``."""
         nodes: list[dict[str, Any]] = [
             # The host's page cache survives the guest: flushes to the host's disk would only cost time.
-            {"driver": "file", "filename": str(self.file), "cache": {"direct": False, "no-flush": True}},
+            {
+                "driver": "file",
+                "filename": str(self.file),
+                "cache": {"direct": False, "no-flush": True},
+                **({"locking": "off"} if self.path else {}),
+            },
             {"driver": self.format},
             *(dict(one) for one in self.filters),
         ]
@@ -72,9 +86,16 @@ class Disk:
     def device(self) -> dict[str, Any]:
         """The device that the guest sees."""
         drivers = {"virtio": "virtio-blk-pci", "scsi": "scsi-hd", "cdrom": "scsi-cd", "nvme": "nvme"}
-        device = {"driver": drivers[self.bus], "id": f"dev-{self.serial}", "drive": self.node, "serial": self.serial}
+        device: dict[str, Any] = {
+            "driver": drivers[self.bus],
+            "id": f"dev-{self.key}",
+            "drive": self.node,
+            "serial": self.serial,
+        }
         if self.bus in ("scsi", "cdrom"):
-            device["bus"] = "scsi0.0"
+            device["bus"] = f"scsi{self.controller}.0"
+        if self.path:
+            device["share-rw"] = True
         device.update(self.properties)
         return device
 
@@ -156,6 +177,7 @@ def command_line(spec: Spec, sockets: Path, logs: Path) -> list[str]:
     argv += ["-serial", "chardev:serial", "-device", "virtio-serial-pci", "-device", "virtconsole,chardev=shell"]
     # A changed generation id makes the kernel of a resumed machine reseed its randomness at once.
     argv += ["-device", "virtio-rng-pci", "-device", "vmgenid,guid=auto", "-device", "virtio-scsi-pci,id=scsi0"]
+    argv += ["-device", "virtio-scsi-pci,id=scsi1"]
     if spec.network is not None:
         argv += ["-netdev", ",".join(("user,id=net0", *spec.network))]
         argv += ["-device", "virtio-net-pci,netdev=net0,romfile="]
@@ -263,7 +285,7 @@ class Machine:
 
     def detach(self, disk: Disk) -> None:
         """Pull ``disk`` out, wait until the guest has let it go, and close its file."""
-        device = f"dev-{disk.serial}"
+        device = f"dev-{disk.key}"
         self.qmp.command("device_del", id=device)
         self.qmp.wait_event("DEVICE_DELETED", UNPLUG, device)
         for node in reversed(disk.blockdevs()):

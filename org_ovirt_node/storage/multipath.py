@@ -1,0 +1,85 @@
+"""Multipath in the installer: several paths to one disk become one device before anything looks at the disks.
+
+An installer of a distribution (Anaconda) does this by itself; here it is for ``ovirt-node-install``.  What a disk is
+comes from udev's WWID (lsblk(8)), the configuration is multipath.conf(5).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from org_ovirt_node.errors import StorageError
+from org_ovirt_node.run import run
+from org_ovirt_node.storage.execute import settle
+
+CONF = Path("/etc/multipath.conf")
+#: For an installer that has no configuration: a map for every disk with more than one path, under a short name.
+DEFAULT_CONF = "defaults {\n    find_multipaths yes\n    user_friendly_names yes\n}\n"
+#: The files by which a host knows its maps; the same ones go to the new system.
+FILES = ("etc/multipath.conf", "etc/multipath/wwids", "etc/multipath/bindings")
+
+
+def parse_paths(text: str) -> dict[str, list[str]]:
+    """The disks of ``lsblk --json`` that are reached by several paths without a map: WWN → their names.
+
+    Raises StorageError for anything that is no report of lsblk.
+    """
+    try:
+        disks: list[dict[str, Any]] = [row for row in json.loads(text)["blockdevices"] if row["type"] == "disk"]
+        found: dict[str, list[str]] = {}
+        for disk in disks:
+            mapped = any(child["type"] == "mpath" for child in disk.get("children", []))
+            if disk["wwn"] and not mapped:
+                found.setdefault(str(disk["wwn"]), []).append(str(disk["name"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise StorageError("lsblk's report could not be read", hint="Run 'lsblk --json' to see it.") from exc
+    return {wwn: names for wwn, names in found.items() if len(names) > 1}
+
+
+def without_map() -> dict[str, list[str]]:
+    """The disks of this machine that are reached by several paths without a map: WWN → their names."""
+    return parse_paths(run(["lsblk", "--json", "--output", "NAME,TYPE,WWN"]).stdout)
+
+
+def assemble() -> tuple[str, ...]:
+    """Make maps for the disks with several paths, where there are any; returns their WWNs.
+
+    Raises StorageError when one of them gets no map: a path must never be partitioned by itself.
+    """
+    wanted = without_map()
+    if not wanted:
+        return ()
+    if shutil.which("multipathd") is None:
+        raise StorageError(
+            f"the disks {_listed(wanted)} are paths to one disk, and this installer has no multipathd",
+            hint="Use an installer with multipath-tools, or leave one path connected.",
+        )
+    if not CONF.exists():
+        CONF.write_text(DEFAULT_CONF, encoding="ascii")
+    run(["systemctl", "restart", "multipathd.service"])
+    # Asked after all paths are known: what it lists is complete.
+    run(["multipath", "-v0"], check=False)
+    settle()
+    left = without_map()
+    if left:
+        raise StorageError(
+            f"multipathd makes no device of {_listed(left)}, which are paths to one disk",
+            hint=f"See 'multipath -ll -v3', and what {CONF} leaves out.",
+        )
+    return tuple(wanted)
+
+
+def _listed(found: dict[str, list[str]]) -> str:
+    return "; ".join(f"{' and '.join(names)} (WWN {wwn})" for wwn, names in sorted(found.items()))
+
+
+def copy_files(root: Path, source: Path = Path("/")) -> None:
+    """Take the files by which the installer knows its maps into the new system at ``root``."""
+    for name in FILES:
+        if (source / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, root / name)
+            (root / name).chmod(0o600)

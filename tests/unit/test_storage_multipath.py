@@ -1,0 +1,54 @@
+"""Disks with several paths, as lsblk reports them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+
+from org_ovirt_node.errors import StorageError
+from org_ovirt_node.storage import multipath
+
+
+def disk(name: str, wwn: Optional[str], *children: str, kind: str = "disk") -> dict[str, Any]:
+    row: dict[str, Any] = {"name": name, "type": kind, "wwn": wwn}
+    if children:
+        row["children"] = [{"name": f"{name}-{child}", "type": child, "wwn": wwn} for child in children]
+    return row
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ([], {}),
+        ([disk("sda", "0x1"), disk("sdb", "0x1")], {"0x1": ["sda", "sdb"]}),
+        ([disk("sda", "0x1"), disk("sdb", "0x2")], {}),
+        # Virtual disks have no WWN: that they lack one makes them no paths to each other.
+        ([disk("vda", None), disk("vdb", None)], {}),
+        ([disk("sda", "0x1", "mpath"), disk("sdb", "0x1", "mpath")], {}),
+        # A partition below a path says that nobody has made the map yet.
+        ([disk("sda", "0x1", "part"), disk("sdb", "0x1", "part")], {"0x1": ["sda", "sdb"]}),
+        ([disk("sr0", "0x1", kind="rom"), disk("sr1", "0x1", kind="rom")], {}),
+    ],
+)
+def test_paths(rows: list[dict[str, Any]], found: dict[str, list[str]]) -> None:
+    assert multipath.parse_paths(json.dumps({"blockdevices": rows})) == found
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"blockdevices": [1]}', '{"blockdevices": [{"name": "sda"}]}'])
+def test_a_report_that_is_none(text: str) -> None:
+    with pytest.raises(StorageError, match="lsblk"):
+        multipath.parse_paths(text)
+
+
+def test_failures_row_3_the_new_system_knows_the_maps_as_the_installer_does(tmp_path: Path) -> None:
+    source, root = tmp_path / "installer", tmp_path / "root"
+    (source / "etc/multipath").mkdir(parents=True)
+    (source / "etc/multipath.conf").write_text("defaults {\n user_friendly_names no\n}\n")
+    (source / "etc/multipath/wwids").write_text("/3600/\n")
+    multipath.copy_files(root, source)
+    assert (root / "etc/multipath.conf").read_text() == "defaults {\n user_friendly_names no\n}\n"
+    assert (root / "etc/multipath/wwids").read_text() == "/3600/\n"
+    assert not (root / "etc/multipath/bindings").exists()
