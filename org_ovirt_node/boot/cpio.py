@@ -21,6 +21,8 @@ HEADER = 110
 CRC_MAGIC = b"070702"
 #: Bytes that are read at once where they are skipped.
 BLOCK = 1 << 20
+#: What the name of the listing beside an initramfs ends in.
+LISTING = ".names"
 #: First bytes of a compressed archive → the program that unpacks it to standard output.
 PROGRAMS = {
     b"\x28\xb5\x2f\xfd": "zstd",
@@ -87,6 +89,30 @@ def read_host_initrd(data: bytes) -> dict[str, HostFile]:
         for member in members(data)
         if stat.S_ISREG(member.mode)
     }
+
+
+def write_listing(initramfs: Path) -> Path:
+    """Keep the names in ``initramfs`` in a file beside it, for :func:`listed_names`; returns its path.
+
+    Format: a first line with the size of the initramfs in bytes, then one name per line (UTF-8).  Raises BootError and
+    CommandError.
+    """
+    found = sorted(name for name in names(initramfs) if "\n" not in name)
+    listing = initramfs.with_name(initramfs.name + LISTING)
+    listing.write_text("\n".join([str(initramfs.stat().st_size), *found, ""]), encoding="utf-8")
+    return listing
+
+
+def listed_names(initramfs: Path, listing: Path) -> frozenset[str]:
+    """The names in ``initramfs``, from ``listing`` where it is there and for a file of that size: nothing is unpacked.
+
+    Raises BootError and CommandError.
+    """
+    if listing.is_file():
+        size, *found = listing.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+        if size == str(initramfs.stat().st_size):
+            return frozenset(found)
+    return names(initramfs)
 
 
 def names(initramfs: Path) -> frozenset[str]:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Optional
 
+from org_ovirt_node.boot import cpio
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.image import packagedb
 from org_ovirt_node.image.cache import Cache, key_of, key_of_files
@@ -112,6 +113,7 @@ def add_initramfs(
 
     if cache is None or not tree_key:
         make(place)
+        cpio.write_listing(place)
         return
     hooks = sorted((data_folder() / "dracut" / DRACUT_MODULE).glob("*.sh"))
     lvm = root / LVM_CONF
@@ -121,3 +123,5 @@ def add_initramfs(
         progress.step("initramfs", f"Taking the generic initramfs for {kernel} from the cache")
         shutil.copyfile(made, place)
         place.chmod(0o644)
+    # What an installation and an update ask for, without unpacking it.
+    cpio.write_listing(place)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from org_ovirt_node.boot import bls, cpio
+from org_ovirt_node.boot import bls, cpio, files
 from org_ovirt_node.boot.reachable import RootFacts
 from org_ovirt_node.errors import StorageError
 from org_ovirt_node.node import lvm
@@ -72,12 +72,13 @@ def gather(
     cannot be read.
     """
     folder = assembled.boot / assembled.layer
+    beside = files.find_kernel(assembled.tree, assembled.kernel).initramfs
     return RootFacts(
         options=options,
         vg=vg,
         volumes=frozenset(volumes),
         pvs=under.pvs,
-        initramfs=cpio.names(folder / bls.INITRAMFS),
+        initramfs=cpio.listed_names(folder / bls.INITRAMFS, beside.with_name(beside.name + cpio.LISTING)),
         host=cpio.read_host_initrd((folder / bls.HOST_INITRD).read_bytes()),
         drivers=under.drivers,
         builtin=builtin_modules(assembled.tree, assembled.kernel),

@@ -166,6 +166,19 @@ def test_dracuts_own_archive_tool_agrees(tmp_path: Path) -> None:
     assert cpio.names(tmp_path / "x") == set(listed.split())
 
 
+def test_the_listing_beside_an_initramfs_is_used_for_that_initramfs_alone(tmp_path: Path) -> None:
+    file = tmp_path / "initramfs.img"
+    file.write_bytes(hostinitrd.build({"/etc/a": HostFile(b"1")}))
+    listing = cpio.write_listing(file)
+    assert cpio.listed_names(file, listing) == cpio.names(file)
+    copy = tmp_path / "copy.img"
+    # No archive at all: were it unpacked, it would be an error.
+    copy.write_bytes(bytes(file.stat().st_size - 1) + b"x")
+    assert cpio.listed_names(copy, listing) == cpio.names(file)
+    file.write_bytes(hostinitrd.build({"/etc/b": HostFile(b"2" * 1000)}))
+    assert "etc/b" in cpio.listed_names(file, listing)
+
+
 @pytest.mark.parametrize("length", [0, 3, 50, 109, 111, 130, 200])
 def test_a_damaged_archive_is_an_error_and_no_traceback(length: int) -> None:
     archive = hostinitrd.build({"/etc/a": HostFile(b"1" * 40)})
