@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ ACL_ATTRIBUTES = ("system.posix_acl_access", "system.posix_acl_default")
 INNER_FACTOR, INNER_ROOM = 1.25, 96 * 1024 * 1024
 #: Fixed, so that the same tree gives the same inner image.
 INNER_UUID = "6f766972-742d-6e6f-6465-726f6f746673"
+
+#: Of dumpe2fs(8): the number of inodes, then that of free ones.
+INODES = re.compile(r"^(?:Inode count|Free inodes): +(\d+)$", re.MULTILINE)
 
 
 def walk(root: Path) -> Iterator[os.DirEntry[str]]:
@@ -68,15 +72,37 @@ def pack(source: Path, target: Path, *, compression: str, level: int, epoch: int
 
 
 def pack_liveos(source: Path, target: Path, folder: Path, *, compression: str, level: int, epoch: int) -> None:
-    """Like :func:`pack`, with the tree in an ext4 at LiveOS/rootfs.img, as livemedia-creator makes it."""
+    """Like :func:`pack`, with the tree in an ext4 at LiveOS/rootfs.img, as livemedia-creator makes it.
+
+    Files of ``source`` that are newer than ``epoch`` are set back to it.
+    """
     inner = folder / "LiveOS" / "rootfs.img"
     inner.parent.mkdir(parents=True)
     used = sum(entry.stat(follow_symlinks=False).st_blocks * 512 for entry in walk(source))
     with inner.open("wb") as stream:
         stream.truncate(int(used * INNER_FACTOR) + INNER_ROOM)
     seed = ["-U", INNER_UUID, "-E", f"hash_seed={INNER_UUID}"]
-    run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "rootfs", *seed, "-d", source, inner])
+    for entry in walk(source):
+        if entry.stat(follow_symlinks=False).st_mtime > epoch:
+            os.utime(entry.path, (epoch, epoch), follow_symlinks=False)
+    environment = {"E2FSPROGS_FAKE_TIME": str(epoch)}
+    run(["mke2fs", "-q", "-F", "-t", "ext4", "-L", "rootfs", *seed, "-d", source, inner], env=environment)
+    _settle_times(inner, folder, epoch)
     pack(folder, target, compression=compression, level=level, epoch=epoch)
+
+
+def _settle_times(image: Path, work: Path, epoch: int) -> None:
+    """Set change and access times in the ext4 ``image``, which mke2fs takes over from the files that it copies."""
+    environment = {"E2FSPROGS_FAKE_TIME": str(epoch)}
+    header = run(["dumpe2fs", "-h", image]).stdout
+    count, free = (int(number) for number in INODES.findall(header))
+    script = work.with_name(work.name + ".debugfs")
+    # mke2fs hands out inode numbers in a row.
+    numbers = range(1, count - free + 1)
+    lines = [f"set_inode_field <{number}> {what} @{epoch}" for number in numbers for what in ("ctime", "atime")]
+    script.write_text("\n".join(lines) + "\n", encoding="ascii")
+    run(["debugfs", "-w", "-f", script, image], env=environment)
+    script.unlink()
 
 
 def warn_about_acls(root: Path, progress: Progress) -> list[str]:
