@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 FORMS = (TREE, LIVEOS)
 #: What an LV can be named (lvm(8)), less the + that separates a layer's number, and - between the three parts.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~]*")
+PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 #: lvm(8): 127 characters with VG name and suffixes; the rest is room for "onn-" and "+99".
 NVR_LENGTH = 96
 
@@ -85,7 +85,9 @@ def check(request: BuildRequest) -> None:
         )
     for what, text in (("version", request.version), ("release", request.release)):
         if not PART.fullmatch(text):
-            raise ImageError(f"the {what} {text!r} cannot be part of an NVR", hint="Use letters, digits, . _ and ~.")
+            raise ImageError(
+                f"the {what} {text!r} cannot be part of an NVR", hint="Use letters, digits, . and _, as LVM takes it."
+            )
     if len(request.nvr) > NVR_LENGTH:
         raise ImageError(f"the NVR {request.nvr} is longer than {NVR_LENGTH} characters")
     if request.form not in FORMS:

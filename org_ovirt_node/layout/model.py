@@ -29,12 +29,16 @@ class Role(Enum):
 
 @dataclass(frozen=True)
 class ExistingPartition:
-    """A partition that is on a disk before we touch it."""
+    """A partition that is on a disk before we touch it.
+
+    ``links`` are its names below /dev/disk/, such as ``by-uuid/2c38…``.
+    """
 
     name: str
     size: int
     fstype: str = ""
     label: str = ""
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

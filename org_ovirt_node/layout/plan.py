@@ -30,7 +30,7 @@ def plan(
     KickstartProblem for a line that is not a node's layout.
     """
     firmware = tuple(dict.fromkeys(firmware))
-    everything = tuple(_protect(disk, node.images) for disk in disks)
+    everything = tuple(_protect(disk, (*node.images, node.manifest)) for disk in disks)
     if not request.autopart:
         return explicit(Context(everything, request, node, image, firmware, boot_drive, file))
     chosen = select.candidates(everything, request.selection)
@@ -42,15 +42,17 @@ def plan(
     return automatic(used, wiped, request, node, image, firmware)
 
 
-def _protect(disk: Disk, images: Sequence[str]) -> Disk:
-    """The disk with a reason not to use it, when one of the images is read from it."""
-    labels = {disk.label, *(part.label for part in disk.partitions)} - {""}
-    names = {*select.names(disk), *(part.name for part in disk.partitions)}
-    for image in images:
-        scheme, _, rest = image.partition(":")
-        device = rest.partition(":/")[0]
-        if scheme != "hd" or disk.protected:
-            continue
-        if device.partition("=")[2] in labels or device.replace("/dev/", "", 1).replace("disk/", "", 1) in names:
-            return replace(disk, protected=f"the image is read from it ({image})")
+def _protect(disk: Disk, sources: Sequence[str]) -> Disk:
+    """The disk with a reason not to use it, when one of the sources (images, their manifest) is read from it."""
+    names = {*select.names(disk), *(f"by-label/{label}" for label in (disk.label,) if label)}
+    for part in disk.partitions:
+        names |= {part.name, *part.links, *(f"by-label/{label}" for label in (part.label,) if label)}
+    for source in sources:
+        scheme, _, rest = source.partition(":")
+        device = rest.partition(":/")[0].removeprefix("/dev/").removeprefix("disk/")
+        tag, _, value = device.partition("=")
+        if value:
+            device = f"by-{tag.lower()}/{value}"
+        if scheme == "hd" and not disk.protected and device in names:
+            return replace(disk, protected=f"the image is read from it ({source})")
     return disk

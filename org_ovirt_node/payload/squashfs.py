@@ -36,7 +36,11 @@ IMAGE_JSON = Path("usr/lib/ovirt-node/image.json")
 INNER_IMAGE = Path("LiveOS/rootfs.img")
 #: image.json has a handful of short fields; anything larger is not ours to read.
 MAX_JSON = 64 << 10
-NVR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~^-]{0,119}")
+#: What lvm(8) takes as a name, without the "+" that tells a layer from its image.
+NVR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+KERNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*|")
+#: What unsquashfs says of a compression that it was built without; the kernel may well know it.
+UNSUPPORTED = "not supported by this version"
 SUFFIXES = (".img", ".squashfs", ".sqfs", ".sqsh")
 
 #: Starts of what is handed in by mistake, and what to say.
@@ -137,7 +141,7 @@ def checked_nvr(nvr: object, where: str) -> str:
     if not isinstance(nvr, str) or not NVR.fullmatch(nvr):
         raise PayloadError(
             f"{where} is no usable name-version-release: {str(nvr)[:80]!r}",
-            hint="Letters, digits and . _ ~ ^ - are possible, at most 120.",
+            hint="Letters, digits and . _ - are possible, as LVM has it, at most 120.",
         )
     return nvr
 
@@ -145,18 +149,29 @@ def checked_nvr(nvr: object, where: str) -> str:
 def _inspect_local(path: Path, facts: ImageFacts) -> ImageFacts:
     """Add what unsquashfs finds; without it (some installers lack it) the engine learns the rest after the transfer."""
     try:
-        listing = run(["unsquashfs", "-lls", path, IMAGE_JSON, INNER_IMAGE], check=False).stdout
+        listed = run(["unsquashfs", "-lls", path, IMAGE_JSON, INNER_IMAGE], check=False)
     except CommandError as exc:
         log.info("%s", exc)
         return facts
+    # unsquashfs(1): 1 is a fatal error, a path that is not there is none.
+    if listed.status == 1 and UNSUPPORTED not in listed.stderr:
+        said = (listed.stderr.strip().splitlines() or ["unsquashfs cannot read it"])[0]
+        raise PayloadError(f"{path} is damaged: {said}", hint="Fetch the image again.")
+    listing = listed.stdout
     entries = {words[5]: words for words in (line.split(None, 5) for line in listing.splitlines()) if len(words) == 6}
     if f"squashfs-root/{INNER_IMAGE}" in entries:
         return replace(facts, form=LIVEOS)
     entry = entries.get(f"squashfs-root/{IMAGE_JSON}")
-    if entry is None or not entry[0].startswith("-") or not entry[2].isdigit() or int(entry[2]) > MAX_JSON:
+    if entry is None:
         return facts
+    if not entry[0].startswith("-") or not entry[2].isdigit() or int(entry[2]) > MAX_JSON:
+        raise _odd_json(f"{path}: ")
     shown = run(["unsquashfs", "-cat", path, IMAGE_JSON], check=False)
     return with_image_json(facts, shown.stdout.encode(), f"{path}") if shown.ok else facts
+
+
+def _odd_json(where: str) -> PayloadError:
+    return PayloadError(f"{where}/{IMAGE_JSON} is not a small plain file", hint="Build the image anew.")
 
 
 def with_image_json(facts: ImageFacts, data: bytes, name: str) -> ImageFacts:
@@ -172,6 +187,8 @@ def with_image_json(facts: ImageFacts, data: bytes, name: str) -> ImageFacts:
     for key, value in texts.items():
         if not isinstance(value, str) or "\n" in value or "\0" in value:
             raise PayloadError(f"{where}: {key} is not a line of text", hint="Build the image anew.")
+    if not KERNEL.fullmatch(texts["kernel"]):
+        raise PayloadError(f"{where}: {texts['kernel'][:80]!r} is no version of a kernel", hint="Build the image anew.")
     nvr = checked_nvr(fields.get("nvr"), where)
     return replace(facts, nvr=nvr, kernel=texts["kernel"], boot_args=texts["boot_args"])
 
@@ -188,7 +205,7 @@ def inspect_mounted(root: Path, facts: ImageFacts) -> ImageFacts:
     try:
         # Not followed when it is a link: an absolute one would lead to a file of the installer.
         if file.is_symlink() or file.stat().st_size > MAX_JSON:
-            raise PayloadError(f"The image's /{IMAGE_JSON} is not a small plain file", hint="Build the image anew.")
+            raise _odd_json("the image's ")
         data = file.read_bytes()
     except FileNotFoundError:
         # An image that another tool built: its name stays that of the file or of the manifest.

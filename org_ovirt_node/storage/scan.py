@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 #: blivet's device types and what we call them.
 KINDS = {"dm-multipath": "multipath", "iscsi": "iscsi", "nvme": "nvme", "mdarray": "raid", "dm-linear": "image"}
-LINK_FOLDERS = ("by-id", "by-path", "by-uuid", "by-label")
+LINK_FOLDERS = ("by-id", "by-path", "by-uuid", "by-label", "by-partuuid", "by-partlabel")
 
 
 def open_blivet(images: Optional[Mapping[str, Path]] = None) -> Any:
@@ -67,6 +67,7 @@ def describe_disk(handle: Any, device: Any) -> Disk:
             size=int(child.size),
             fstype=str(child.format.type or ""),
             label=str(getattr(child.format, "label", "") or ""),
+            links=_links(child),
         )
         for child in children
         if child.type == "partition"

@@ -164,6 +164,12 @@ def test_row_31_half_of_a_foreign_volume_group_is_not_wiped() -> None:
     assert names(select_disks((first, second), ALL)) == ["sda", "sdb"]
 
 
+MEDIUM = disk(
+    "sdb",
+    partitions=(ExistingPartition("sdb1", GIB, links=("by-uuid/1-2", "by-partlabel/images", "by-id/usb-1-part1")),),
+)
+
+
 def test_a_path_of_our_own_multipath_device_is_no_foreign_disk() -> None:
     mpath = replace(MPATH, vgs=("onn",), blank=False)
     paths = [replace(path, vgs=("onn",), blank=False) for path in PATHS]
@@ -179,10 +185,13 @@ def test_a_path_of_our_own_multipath_device_is_no_foreign_disk() -> None:
         ("hd:sdb1:/a", disk("sdb", partitions=(ExistingPartition("sdb1", GIB, "ext4"),))),
         ("hd:/dev/sdb:/a", disk("sdb", fstype="ext4")),
         ("hd:/dev/disk/by-id/ata-two:/a", disk("sdb", fstype="ext4", links=("by-id/ata-two",))),
+        *((f"hd:{device}:/a", MEDIUM) for device in ("UUID=1-2", "PARTLABEL=images", "disk/by-id/usb-1-part1")),
     ],
 )
-def test_the_disk_that_holds_the_image_is_never_wiped(image: str, medium: Disk) -> None:
-    node = replace(NODE, images=(image,))
+@pytest.mark.parametrize("what", ["image", "later mirror", "manifest"])
+def test_the_disk_that_holds_the_image_is_never_wiped(image: str, medium: Disk, what: str) -> None:
+    images = {"image": (image,), "later mirror": ("http://h/a", image), "manifest": ("http://h/a",)}[what]
+    node = replace(NODE, images=images, manifest=image if what == "manifest" else "")
     assert names(automatic(SDA, medium, node=node).disks) == ["sda"]
     with pytest.raises(LayoutError, match="the image is read from it"):
         automatic(SDA, medium, node=node, request=replace(AUTO, selection=replace(ALL, only_use=("sdb",))))

@@ -145,6 +145,18 @@ def test_facts_where_unsquashfs_does_not_help(tmp_path: Path, monkeypatch: pytes
     assert inspect(FileSource(file)).nvr == "node-1.0-1"
 
 
+@pytest.mark.parametrize("table", [48, 64, 72, 80], ids=["ids", "inodes", "folders", "fragments"])
+def test_damaged_tables_are_found_before_anything_is_written(tmp_path: Path, table: int) -> None:
+    file = with_json(tmp_path)
+    data = bytearray(file.read_bytes())
+    # squashfs 4.0: the superblock has the places of the tables as 64 bits, little endian.
+    place = int.from_bytes(data[table : table + 8], "little")
+    data[table : table + 8] = (place + 5).to_bytes(8, "little")
+    file.write_bytes(data)
+    with pytest.raises(PayloadError, match="damaged"):
+        inspect(FileSource(file))
+
+
 class Remote(FileSource):
     """A file that no program can open, as on a web server."""
 
