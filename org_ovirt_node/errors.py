@@ -30,6 +30,12 @@ class NodeError(Exception):
         return f"{self.message.rstrip('.')}. {self.hint}"
 
 
+class WrongUsage(NodeError):
+    """A command line that contradicts itself, where argparse cannot see it."""
+
+    status = 2
+
+
 class KickstartProblem(NodeError):
     """A kickstart that says something wrong or something we do not support, with its place."""
 

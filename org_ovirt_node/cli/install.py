@@ -6,21 +6,21 @@ import argparse
 import json
 import logging
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn, Optional
 
 from org_ovirt_node.cli import common
-from org_ovirt_node.errors import NodeError
+from org_ovirt_node.errors import NodeError, WrongUsage
+from org_ovirt_node.install import diskimages
 from org_ovirt_node.install.options import Options
 from org_ovirt_node.install.runner import install, only_plan, own_seconds
+from org_ovirt_node.kickstart.model import InstallRequest
 from org_ovirt_node.kickstart.standard import load
-from org_ovirt_node.kickstart.units import parse_size
 from org_ovirt_node.layout import describe
 from org_ovirt_node.layout.model import Firmware
 from org_ovirt_node.progress import Silent
+from org_ovirt_node.run import run
 
 FORMATS = ("text", "json", "kickstart")
 FIRMWARES = {"bios": (Firmware.BIOS,), "efi": (Firmware.EFI,), "both": (Firmware.BIOS, Firmware.EFI)}
@@ -40,10 +40,11 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="FILE[,SIZE]",
-        help="install to this file instead of the machine's disks; with SIZE (as 20GiB) it is made; may be repeated",
+        help="install to this file instead of the machine's disks; with SIZE (as 20GiB) it is made where it is not "
+        "there; may be repeated",
     )
     made.add_argument("--plan", action="store_true", help="show what would be done and write nothing")
-    made.add_argument("--format", choices=FORMATS, default="text", help="how --plan shows it (default: text)")
+    made.add_argument("--format", choices=FORMATS, help="how --plan shows it (default: text)")
     made.add_argument("--firmware", choices=sorted(FIRMWARES), help="what to boot from (default: as this machine)")
     made.add_argument("--no-reboot", action="store_true", help="stay when done, whatever the kickstart says")
     common.add_progress_option(made)
@@ -51,46 +52,34 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def disk_images(arguments: Sequence[str]) -> dict[str, Path]:
-    """``FILE[,SIZE]`` arguments as image files by the name of their disk; those with a size are made, sparse."""
-    images: dict[str, Path] = {}
-    for argument in arguments:
-        name, comma, size = argument.rpartition(",")
-        path = Path(name if comma else argument).absolute()
-        if comma:
-            wanted = parse_size(size)
-            if path.exists() and path.stat().st_size != wanted:
-                raise NodeError(
-                    f"the disk image {path} exists and has {path.stat().st_size} bytes, not {wanted}",
-                    hint="Remove it, or leave the size out to use it as it is.",
-                )
-            with path.open("ab") as file:
-                file.truncate(wanted)
-        elif not path.is_file():
-            raise NodeError(f"there is no disk image {path}", hint="Add ',SIZE' (as ',20GiB') to have it made.")
-        disk = path.name.split(".", 1)[0]
-        if disk in images:
-            raise NodeError(f"two disk images would be called {disk}", hint="Give the files different names.")
-        images[disk] = path
-    return images
-
-
 def act(options: argparse.Namespace) -> int:
     """Plan or install."""
     if os.geteuid() != 0:
         raise NodeError("only root can install", hint="Run it as root, for example with sudo.")
-    images = {} if options.plan and not options.disk_image else disk_images(options.disk_image)
-    chosen = Options(firmware=FIRMWARES[options.firmware] if options.firmware else (), images=images)
+    if options.format and not options.plan:
+        raise WrongUsage(
+            f"--format={options.format} is about --plan, and without it this would install",
+            hint="Add --plan to see what would be done, or leave --format out to install.",
+        )
+    found = diskimages.parse(options.disk_image)
     request = load(options.kickstart, run_pre=not options.plan)
-    if options.plan:
-        layout = only_plan(request, chosen, Silent())
-        if options.format == "json" or options.json_progress:
-            print(json.dumps(describe.as_dict(layout), indent=2))
-        elif options.format == "kickstart":
-            print(describe.as_kickstart(layout), end="")
-        else:
-            print(describe.as_text(layout), end="")
-        return 0
+    with diskimages.ready(found, only_plan=options.plan) as images:
+        chosen = Options(firmware=FIRMWARES[options.firmware] if options.firmware else (), images=images)
+        return _plan(options, request, chosen) if options.plan else _install(options, request, chosen)
+
+
+def _plan(options: argparse.Namespace, request: InstallRequest, chosen: Options) -> int:
+    layout = only_plan(request, chosen, Silent())
+    if options.format == "json" or (options.json_progress and not options.format):
+        print(json.dumps(describe.as_dict(layout), indent=2))
+    elif options.format == "kickstart":
+        print(describe.as_kickstart(layout), end="")
+    else:
+        print(describe.as_text(layout), end="")
+    return 0
+
+
+def _install(options: argparse.Namespace, request: InstallRequest, chosen: Options) -> int:
     progress = common.progress_for(options)
     done = install(request, chosen, progress)
     seconds = {name: round(value, 2) for name, value in done.seconds.items()}
@@ -99,8 +88,8 @@ def act(options: argparse.Namespace) -> int:
         print(json.dumps(figures), flush=True)
     else:
         print(f"Installed {done.layer} ({own_seconds(done):.1f} s besides disks and transfer).", file=sys.stderr)
-    if request.ending in ENDINGS and not options.no_reboot and not images:
-        subprocess.run(["systemctl", request.ending], check=False)
+    if request.ending in ENDINGS and not options.no_reboot and not chosen.images:
+        run(["systemctl", request.ending], hint=f"The node is installed; {request.ending} the machine by hand.")
     return 0
 
 
