@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Optional
 
+from org_ovirt_node.urls import redact_url
+
 
 class NodeError(Exception):
     """An expected failure.
@@ -44,7 +46,7 @@ class KickstartProblem(NodeError):
     def __init__(self, message: str, *, file: str = "", line: int = 0, hint: str = "") -> None:
         self.file = file
         self.line = line
-        place = ":".join(part for part in (file, str(line) if line else "") if part)
+        place = ":".join(part for part in (redact_url(file), str(line) if line else "") if part)
         super().__init__(f"{place}: {message}" if place else message, hint=hint)
 
 

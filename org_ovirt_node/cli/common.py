@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -19,12 +18,12 @@ from typing import Callable, Optional
 from org_ovirt_node.errors import Interrupted, NodeError
 from org_ovirt_node.progress import JsonProgress, Progress, TextProgress
 from org_ovirt_node.signals import interruptible
+from org_ovirt_node.urls import RedactingFormatter
 
 log = logging.getLogger(__name__)
 
 DEFECT = 70
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-URL_CREDENTIALS = re.compile(r"//[^/@\s]+@")
 SYSTEM_LOGS = Path("/var/log/ovirt-node")
 
 Action = Callable[[argparse.Namespace], int]
@@ -68,7 +67,7 @@ def start_log(program: str, file: Optional[Path], verbose: bool) -> Optional[Pat
         logging.getLogger(noisy).setLevel(logging.INFO)
     if verbose:
         shown = logging.StreamHandler(sys.stderr)
-        shown.setFormatter(logging.Formatter("%(message)s"))
+        shown.setFormatter(RedactingFormatter("%(message)s"))
         root.addHandler(shown)
     path = file if file is not None else default_log(program)
     try:
@@ -79,7 +78,7 @@ def start_log(program: str, file: Optional[Path], verbose: bool) -> Optional[Pat
         if file is not None:
             raise NodeError(f"the log {path} cannot be written: {exc.strerror}") from exc
         return None
-    written.setFormatter(logging.Formatter(LOG_FORMAT))
+    written.setFormatter(RedactingFormatter(LOG_FORMAT))
     root.addHandler(written)
     return path
 
@@ -99,7 +98,7 @@ def main(parser: argparse.ArgumentParser, action: Action, argv: Optional[Sequenc
     try:
         logfile = start_log(program, options.log, options.verbose)
         given = shlex.join(sys.argv[1:] if argv is None else argv)
-        log.debug("%s started: %s", program, URL_CREDENTIALS.sub("//********@", given))
+        log.debug("%s started: %s", program, given)
         with interruptible():
             return action(options)
     except NodeError as exc:

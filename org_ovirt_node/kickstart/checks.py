@@ -65,7 +65,10 @@ def _web(text: str, of: str) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise ValueError(f"it is not a URL: {error}") from error
+        # The error quotes what it takes for the port, which may be a password with a slash in it.
+        raise ValueError(
+            f"its host or port cannot be read; accepted is {text.partition(':')[0]}://HOST[:PORT]/PATH"
+        ) from error
     if not parts.hostname or not text.partition(":")[2].startswith("//"):
         raise ValueError(f"it has no host; accepted is {parts.scheme}://HOST/PATH")
     if port == 0:
@@ -201,11 +204,6 @@ def not_removable(mount: str) -> str:
     if default is None:
         return f"it is not one of the default volumes; accepted are {', '.join(removable)}"
     return "" if default.removable else "every layer shares it, so it must be a volume of its own"
-
-
-def without_password(text: str) -> str:
-    """``text`` with the password of a URL replaced."""
-    return re.sub(r"(//[^/@:\s]*):[^/@\s]*@", r"\1:********@", text)
 
 
 def is_manifest(image: str) -> bool:

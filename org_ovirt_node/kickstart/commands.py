@@ -21,7 +21,8 @@ class Place:
     line: int = 0
 
     def fail(self, message: str, *, hint: str = "") -> NoReturn:
-        raise KickstartProblem(message, file=self.file, line=self.line, hint=hint)
+        # What led here may quote the whole line, with a password.
+        raise KickstartProblem(message, file=self.file, line=self.line, hint=hint) from None
 
 
 @dataclass(frozen=True)
@@ -152,55 +153,75 @@ REFUSED_OPTIONS = {
 
 #: Options whose values never reach a message or a log, and commands whose plain words do not.
 SECRET_OPTIONS = ("--password", "--passphrase", "--escrowcert", "--hw-passphrase", "--wpakey", "--wepkey", "--md5pass")
-SECRET_COMMANDS = ("rootpw", "sshpw")
+SECRET_COMMANDS = ("rootpw", "sshpw", "user", "autopart")
 
 
 def refuse_command(name: str, place: Place) -> NoReturn:
     """Refuse a command that is not supported."""
+    name = name.partition("=")[0]  # rootpw=…
     why = REFUSED_COMMANDS.get(name, f"Supported are {', '.join(sorted(COMMANDS))}.")
     place.fail(f"the command {name!r} is not supported", hint=why)
 
 
-def options_given(parser: Any, args: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The options among ``args`` by their first name, with their values, as ``parser`` (argparse) reads them.
+@dataclass(frozen=True)
+class Arg:
+    """A word of a line, or an option with its value; ``known`` options have the parser's first name for them."""
 
-    What the parser does not know, or cannot tell from another option, is left for it to complain about.
+    name: str = ""
+    value: str = field(default="", repr=False)
+    known: bool = False
+
+
+def read_args(parser: Any, args: Sequence[str]) -> list[Arg]:
+    """``args`` as ``parser`` (argparse) reads them: options by their first name, with their values, and other words.
+
+    What the parser does not know, or cannot tell from another option, is an option that is not known.
     """
     actions: dict[str, Any] = getattr(parser, "_option_string_actions", {})
-    given: dict[str, tuple[str, ...]] = {}
-    position = 0
-    while position < len(args):
-        name, equals, value = args[position].partition("=")
-        position += 1
-        if name == "--":
-            break
+    found: list[Arg] = []
+    words = list(args)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            return [*found, *(Arg(value=rest) for rest in words)]
+        name, equals, value = word.partition("=")
+        if not name.startswith("-"):
+            found.append(Arg(value=word))
+            continue
         matches = {id(action): action for key, action in actions.items() if key == name}
         if not matches and name.startswith("--"):
             matches = {id(action): action for key, action in actions.items() if key.startswith(name)}
         if len(matches) != 1:
+            found.append(Arg(name, value))
             continue
         action = next(iter(matches.values()))
-        if not equals and action.nargs is None and position < len(args):
-            value = args[position]
-            position += 1
-        first = action.option_strings[0]
-        given[first] = (*given.get(first, ()), value)
+        if not equals and action.nargs is None and words:
+            value = words.pop(0)
+        found.append(Arg(action.option_strings[0], value, known=True))
+    return found
+
+
+def options_given(args: Sequence[Arg]) -> dict[str, tuple[str, ...]]:
+    """The known options by name, with their values."""
+    given: dict[str, tuple[str, ...]] = {}
+    for arg in args:
+        if arg.known:
+            given[arg.name] = (*given.get(arg.name, ()), arg.value)
     return given
 
 
-def secrets_in(command: str, args: Sequence[str]) -> list[str]:
-    """The words of a line that must not be shown."""
+def secrets_in(command: str, args: Sequence[Arg]) -> list[str]:
+    """What of a line must not be shown, the longest first: passwords, and what may be one behind a slip of the hand."""
     secrets = []
-    after_secret = False
+    words_too = command in SECRET_COMMANDS
     for arg in args:
-        name, _, value = arg.partition("=")
-        if after_secret or (command in SECRET_COMMANDS and not arg.startswith("--")):
-            secrets.append(arg)
-        is_secret = len(name) > len("--p") and any(option.startswith(name) for option in SECRET_OPTIONS)
-        if is_secret and value:
-            secrets.append(value)
-        after_secret = is_secret and not value
-    return secrets
+        secret = (not arg.known or arg.name in SECRET_OPTIONS) if arg.name else words_too
+        # A passphrase of two words, without quotes: the second stands alone.
+        words_too = words_too or secret
+        if secret and arg.value:
+            # Messages quote words as Python writes them.
+            secrets += [arg.value, repr(arg.value)[1:-1]]
+    return sorted(set(secrets), key=len, reverse=True)
 
 
 def check_options(name: str, given: dict[str, tuple[str, ...]], place: Place) -> None:

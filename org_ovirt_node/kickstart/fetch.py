@@ -8,6 +8,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from org_ovirt_node.errors import KickstartProblem
+from org_ovirt_node.payload.http_session import explain
+from org_ovirt_node.urls import WEB, redact_url
 
 #: Seconds to connect, and seconds between two parts of an answer.
 TIMEOUT = (15, 60)
@@ -17,7 +19,7 @@ LIMIT = 4 << 20
 
 def is_web(source: str) -> bool:
     """True for what is fetched from a web server."""
-    return source.partition("://")[0] in ("http", "https")
+    return source.partition("://")[0] in WEB
 
 
 def fetch(source: str, *, proxy: str = "") -> str:
@@ -27,7 +29,7 @@ def fetch(source: str, *, proxy: str = "") -> str:
     """
     content = _from_web(source, proxy) if is_web(source) else _from_file(local_path(source), source)
     if len(content) > LIMIT:
-        raise KickstartProblem(f"{source} is larger than {LIMIT >> 20} MiB, so it is not a kickstart")
+        raise KickstartProblem(f"{redact_url(source)} is larger than {LIMIT >> 20} MiB, so it is not a kickstart")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -45,7 +47,8 @@ def local_path(source: str) -> Path:
         return Path(urlsplit(source).path)
     if "://" in source:
         raise KickstartProblem(
-            f"a kickstart cannot be read from {source}", hint="Accepted are a path, file:, http: and https:."
+            f"a kickstart cannot be read from {redact_url(source)}",
+            hint="Accepted are a path, file:, http: and https:.",
         )
     return Path(source)
 
@@ -71,15 +74,20 @@ def _from_file(path: Path, source: str) -> bytes:
 
 def _from_web(url: str, proxy: str) -> bytes:
     proxies = {"http": proxy, "https": proxy} if proxy else None
+    name = redact_url(url)
     content = b""
     try:
         with requests.get(url, timeout=TIMEOUT, proxies=proxies, stream=True) as answer:
             if answer.status_code != requests.codes.ok:
-                raise KickstartProblem(f"the kickstart {url} cannot be read: the server says {answer.status_code}")
+                raise KickstartProblem(f"the kickstart {name} cannot be read: the server says {answer.status_code}")
             for part in answer.iter_content(1 << 16):
                 content += part
                 if len(content) > LIMIT:
                     break
     except (requests.RequestException, ValueError) as error:
-        raise KickstartProblem(f"the kickstart {url} cannot be read: {error}") from error
+        # requests says with a ValueError that the address is none.
+        why = "it is no web address" if isinstance(error, ValueError) else explain(error)
+        raise KickstartProblem(
+            f"the kickstart {name} cannot be read: {why}", hint="Check the address, and that the file is served there."
+        ) from error
     return content

@@ -31,6 +31,7 @@ from org_ovirt_node.kickstart.commands import (
     Place,
     check_options,
     options_given,
+    read_args,
     refuse_command,
     secrets_in,
 )
@@ -38,6 +39,7 @@ from org_ovirt_node.kickstart.fetch import relative_to
 from org_ovirt_node.kickstart.model import NodeSection, Script
 from org_ovirt_node.kickstart.section import ADDON, SECTION, parse_section
 from org_ovirt_node.run import redact
+from org_ovirt_node.urls import redact_url
 
 log = logging.getLogger(__name__)
 
@@ -135,14 +137,15 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
         if name not in COMMANDS:
             refuse_command(name, place)
         self._check_once(name, place)
-        given = options_given(getattr(self.handler.commands.get(name), "op", None), args[1:])
+        words = read_args(getattr(self.handler.commands.get(name), "op", None), args[1:])
+        given = options_given(words)
         check_options(name, given, place)
         if name in BARE_COMMANDS and len(args) > 1:
             place.fail(f"{name}: {args[1]!r} means nothing here", hint="The command stands alone.")
         try:
             data = super().handleCommand(lineno, args)
         except KickstartError as error:
-            message = redact(_one_line(getattr(error, "message", "") or str(error)), secrets_in(name, args[1:]))
+            message = redact(_one_line(getattr(error, "message", "") or str(error)), secrets_in(name, words))
             place.fail(f"{name}: {message}")
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError):
             place.fail(f"{name}: this line cannot be read")
@@ -161,9 +164,9 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
 
     def _handleInclude(self, f: str) -> None:  # noqa: N802 (pykickstart's name)
         place, state = self.place, self._state
+        name, f = relative_to(place.file, f), redact_url(f)
         if len(self.open_files) > DEEPEST:
             place.fail(f"%include {f}: files include each other more than {DEEPEST} deep")
-        name = relative_to(place.file, f)
         try:
             text = self.fetch(name)
         except KickstartProblem as error:
@@ -248,7 +251,7 @@ class _Addon(Section):  # type: ignore[misc]
         if len(args) < 2:
             place.fail("%addon without a name", hint=f"Accepted is {SECTION}.")
         if args[1] != ADDON:
-            place.fail(f"the add-on {args[1]!r} is not supported", hint=f"Accepted is {SECTION}.")
+            place.fail(f"the add-on {args[1].partition('=')[0]!r} is not supported", hint=f"Accepted is {SECTION}.")
         if self._parser.node is not None:
             place.fail(f"{SECTION} was given on line {self._parser.node.line} already", hint="Give it once.")
         self._args, self._place, self._body = args[2:], place, []

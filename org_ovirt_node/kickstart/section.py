@@ -20,6 +20,7 @@ from org_ovirt_node.kickstart import checks
 from org_ovirt_node.kickstart.model import NodeSection, VolumeRequest
 from org_ovirt_node.kickstart.options import BY_NAME, OPTIONS, Option
 from org_ovirt_node.kickstart.units import ACCEPTED, format_size
+from org_ovirt_node.urls import redact_value
 
 ADDON = "org_ovirt_node"
 SECTION = f"%addon {ADDON}"
@@ -34,7 +35,8 @@ class _Place:
         self.line = line
 
     def fail(self, message: str, *, hint: str = "") -> NoReturn:
-        raise KickstartProblem(f"{SECTION}: {message}", file=self.file, line=self.line, hint=hint)
+        # What led here may quote a whole line, with a password.
+        raise KickstartProblem(f"{SECTION}: {message}", file=self.file, line=self.line, hint=hint) from None
 
 
 def _parser(command: str, options: Sequence[Option]) -> argparse.ArgumentParser:
@@ -57,8 +59,10 @@ def _values(command: str, options: Sequence[Option], args: list[str], place: _Pl
     except KickstartParseError as error:
         place.fail(f"{title}{error.message}", hint=f"Accepted options: {known}.")
     if extra:
+        # A mistyped option shows its name alone, for its value may be secret.
+        shown = extra[0].partition("=")[0] if extra[0].startswith("-") else redact_value(extra[0])
         kind = "unknown option" if extra[0].startswith("-") else "unexpected text"
-        place.fail(f"{title}{kind} {extra[0]!r}", hint=f"Accepted options: {known}.")
+        place.fail(f"{title}{kind} {shown!r}", hint=f"Accepted options: {known}.")
     values: dict[str, list[object]] = {key: value for key, value in vars(found).items() if value}
     for option in options:
         given = values.get(option.field, [])
@@ -73,7 +77,7 @@ def _checked(command: str, option: Option, text: object, place: _Place) -> objec
     try:
         return option.check(str(text))
     except ValueError as error:
-        place.fail(f"{command}{option.name}={checks.without_password(str(text))}: {error}")
+        place.fail(f"{command}{option.name}={redact_value(str(text))}: {error}")
 
 
 def parse_section(args: list[str], lines: list[tuple[int, str]], *, file: str = "", line: int = 0) -> NodeSection:
@@ -124,7 +128,7 @@ def _parse_lines(lines: list[tuple[int, str]], file: str) -> tuple[tuple[VolumeR
         try:
             words = shlex.split(text, comments=True)
         except ValueError as error:
-            place.fail(f"{text.strip()!r} cannot be read: {error}", hint=f"Accepted lines: {LINES}.")
+            place.fail(f"the line {text.split()[0]!r} cannot be read: {error}", hint=f"Accepted lines: {LINES}.")
         if not words:
             continue
         command, rest = words[0], words[1:]
@@ -136,7 +140,7 @@ def _parse_lines(lines: list[tuple[int, str]], file: str) -> tuple[tuple[VolumeR
             mountpoint = _parse_novolume(rest, place)
             novolumes.append(mountpoint)
         else:
-            place.fail(f"unknown line {text.strip()!r}", hint=f"Accepted lines: {LINES}.")
+            place.fail(f"unknown line {words[0].partition('=')[0]!r}", hint=f"Accepted lines: {LINES}.")
         if mountpoint in seen:
             place.fail(f"{command} {mountpoint}: {seen[mountpoint]} {mountpoint} was given before")
         seen[mountpoint] = command

@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import Optional
-from urllib.parse import urlsplit
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.urls import redact_url
+
+__all__ = ["Source", "StartOver", "Stream", "redact_url"]
 
 
 class StartOver(PayloadError):
@@ -69,15 +71,3 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release what the source holds."""
-
-
-def redact_url(url: str) -> str:
-    """``url`` without user, password, query and fragment, any of which can be a credential."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url.partition(":")[0] + ":…"
-    if parts.scheme not in ("http", "https"):
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")

@@ -95,8 +95,8 @@ def test_a_bad_url_is_named_with_its_option(url: str) -> None:
 
 
 BAD_OPTIONS = [
-    (["--foo=1"], "unknown option '--foo=1'"),
-    (["--imag=file:/a"], "unknown option '--imag=file:/a'"),
+    (["--foo=1"], "unknown option '--foo'"),
+    (["--imag=file:/a"], "unknown option '--imag'"),
     (["text"], "unexpected text 'text'"),
     (["--vg"], "--vg"),
     (["--nosignature=1"], "--nosignature"),
@@ -164,7 +164,7 @@ def test_a_key_without_a_manifest_is_an_error() -> None:
 
 
 BAD_LINES = [
-    ("volum /data --size=1GiB", "unknown line 'volum /data --size=1GiB'"),
+    ("volum /data --size=1GiB", "unknown line 'volum'"),
     ("volume", "mount point is missing"),
     ("volume --size=1GiB", "mount point is missing"),
     ("volume /data", "--size is missing"),

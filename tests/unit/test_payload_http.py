@@ -270,7 +270,7 @@ def test_a_password_is_sent_and_never_shown(tmp_path: Path, caplog: pytest.LogCa
         ("http://a:b@host:80/x?y=z#f", "http://host:80/x?…"),
         ("https://host/x", "https://host/x"),
         ("nfs:host:/x", "nfs:host:/x"),
-        ("http://[broken", "http:…"),
+        ("http://a:b@[broken", "http:…"),
     ],
 )
 def test_redacted_urls(url: str, shown: str) -> None:
