@@ -119,6 +119,13 @@ def saved_state(spec: Spec, warm: str = WARM) -> Path:
     return artefacts.cache().get("installer-state", key, make) / "state"
 
 
+def renew(shell: Shell) -> None:
+    """What a machine needs that goes on from a saved state: today's clock, and randomness of its own."""
+    shell.run(f"date -s @{time.time():.3f}", STATE)
+    # Belt and braces beside the generation id: no two scenarios share randomness.
+    shell.run(f"echo {os.urandom(64).hex()} > /dev/urandom")
+
+
 @contextmanager
 def running_installer(
     folder: Path,
@@ -144,9 +151,7 @@ def running_installer(
         else:
             machine.go_on(STATE)
         running = InstallerMachine(machine)
-        running.shell.run(f"date -s @{time.time():.3f}", STATE)
-        # Belt and braces beside the generation id: no two scenarios share randomness.
-        running.shell.run(f"echo {os.urandom(64).hex()} > /dev/urandom")
+        renew(running.shell)
         if code:
             running.load_code()
         yield running

@@ -1,4 +1,4 @@
-"""What the upgrade scenarios share: an installed node to start from, and a second image to go to."""
+"""What the upgrade scenarios share: a running node to start from, and a second image to go to."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from org_ovirt_node.image.cache import key_of
 from org_ovirt_node.mounts import mounted, overlaid
 from org_ovirt_node.run import run
 from tests.vm import artefacts
+from tests.vm.accel import accelerator
 from tests.vm.artefacts import NodeImage
 from tests.vm.errors import check, check_equal
-from tests.vm.installer import running_installer
-from tests.vm.qemu import Disk
+from tests.vm.installer import PLUG, STATE, renew, running_installer
+from tests.vm.qemu import Disk, Machine, Spec, command_line
 from tests.vm.scenario import Context
-from tests.vm.steps import READ_IMAGE, Node, booted_node, install_node, kickstart, provide_payload, target_disk
+from tests.vm.steps import BOOT, READ_IMAGE, Node, install_node, kickstart, provide_payload, target_disk
 
 #: Seconds for an update of the demo image under emulation.
 UPDATE = 600.0
 MEDIUM = "/mnt/medium"
-NEW = "new.squashfs"
+#: Name and serial number of the node's disk.
+DISK = "target"
+#: Seconds that the machine may take whose state is saved.
+LIFETIME = 1200.0
 #: With images built beforehand the code of today goes into the machine as well.
 CODE_TOO = bool(os.environ.get("OVIRT_NODE_TEST_IMAGE"))
 PACKAGE = "/usr/lib/python3/dist-packages/org_ovirt_node"
@@ -31,27 +35,40 @@ PACKAGE = "/usr/lib/python3/dist-packages/org_ovirt_node"
 Change = Callable[[Path], None]
 
 
-def installed_disk(context: Context, *, node_options: str = "", name: str = "target") -> Disk:
-    """A disk with the demo node on it; installed once, and copied for every scenario."""
+def settled_node() -> Path:
+    """A folder with the demo node, installed, booted and settled: its disk, and the state of its machine.
+
+    Made once; a scenario goes on from copies, without an installation and a boot of its own.
+    """
     image = artefacts.node_image()
+    argv = command_line(_spec(Path("/disk"), LIFETIME), Path(), Path())
 
     def make(folder: Path) -> None:
         folder.mkdir()
         inner = Context(folder)
-        target = target_disk(inner)
+        target = target_disk(inner, DISK)
         with running_installer(folder) as installer:
             url = provide_payload(installer, image.path, folder)
             installer.attach(target)
-            text = kickstart(url, check_line=f"--sha256={image.sha256}", node_options=node_options)
-            install_node(installer, inner, text)
+            install_node(installer, inner, kickstart(url, check_line=f"--sha256={image.sha256}"))
             installer.power_off()
+        for file in ("payload.d", "payload.squashfs", "installer"):
+            run(["rm", "-rf", folder / file])
+        with Machine(_spec(target.file, LIFETIME), folder / "machine") as machine:
+            node = Node(machine)
+            node.await_login()
+            node.check_running()
+            # Nothing is half-done when the state is taken, and the page cache has what every scenario needs.
+            node.shell.run("udevadm settle --timeout=60 && nodectl check", BOOT)
+            node.shell.run("sync; echo 1 > /proc/sys/vm/compact_memory || true")
+            machine.save(folder / "state", STATE)
 
-    key = key_of(image.sha256, node_options)
-    made = artefacts.cache().get("installed-node", key, make) / "target.raw"
-    copy = context.folder / f"{name}.raw"
-    context.folder.mkdir(parents=True, exist_ok=True)
-    run(["cp", "--sparse=always", "--reflink=auto", made, copy])
-    return Disk(copy, name)
+    key = key_of(image.sha256, argv, accelerator(), artefacts.qemu_version())
+    return artefacts.cache().get("settled-node", key, make)
+
+
+def _spec(disk: Path, limit: float, **more: Any) -> Spec:
+    return Spec("node", memory=1024, disks=(Disk(disk, DISK),), reboots=True, limit=limit, **more)
 
 
 def changed_image(release: str, name: str, change: Change) -> NodeImage:
@@ -84,14 +101,22 @@ def edit(root: Path, path: str, text: str) -> None:
 
 
 @contextmanager
-def node_with(context: Context, target: Disk, *images: NodeImage, name: str = "node", **spec: Any) -> Iterator[Node]:
-    """The node on ``target``, booted, with ``images`` on a medium at MEDIUM as ``<nvr>.squashfs``."""
+def node_with(context: Context, *images: NodeImage, limit: float) -> Iterator[Node]:
+    """The demo node, booted and settled, with ``images`` on a medium at MEDIUM as ``<nvr>.squashfs``."""
+    made = settled_node()
+    disk = context.folder / f"{DISK}.raw"
+    run(["cp", "--sparse=always", "--reflink=auto", made / disk.name, disk])
     files: dict[str, Any] = {f"{image.nvr}.squashfs": image.path for image in images}
-    medium = artefacts.files_disk(context.folder, "medium", files or {"empty": b""})
-    disks = [target, Disk(medium, "medium", readonly=True)]
+    media = [Disk(artefacts.files_disk(context.folder, "medium", files or {"empty": b""}), "medium", readonly=True)]
     if CODE_TOO:
-        disks.append(Disk(artefacts.code_disk(context.folder), "code", readonly=True))
-    with booted_node(context, *disks, name=name, **spec) as node:
+        media.append(Disk(artefacts.code_disk(context.folder), "code", readonly=True))
+    with Machine(_spec(disk, limit, incoming=made / "state"), context.folder / "node") as machine:
+        machine.go_on(STATE)
+        node = Node(machine)
+        renew(node.shell)
+        for one in media:
+            machine.attach(one)
+            node.shell.run(f"udevadm wait --timeout={PLUG:.0f} /dev/disk/by-id/virtio-{one.serial}", 2 * PLUG)
         prepare(node)
         yield node
 

@@ -14,7 +14,6 @@ from tests.vm.upgrades import (
     check_runs,
     edit,
     environment,
-    installed_disk,
     node_with,
     reboot,
     state,
@@ -24,7 +23,7 @@ from tests.vm.upgrades import (
 #: The requirement: bytes written to the disk beside the image itself.
 WRITTEN_MORE, WRITTEN_SHARE = 100 << 20, 1.05
 SECTOR = 512
-#: Seconds: an installation where none is cached, an update, and up to four boots.
+#: Seconds: a settled node where none is cached, an update, and up to four boots.
 LIMIT = 2400.0
 #: Files of the image's /etc that both sides change: at both ends, and in the same place.
 BOTH, CONFLICT = "security/limits.conf", "motd"
@@ -81,7 +80,7 @@ def check_changes(node: Node) -> None:
 def upgrade(context: Context) -> None:
     """An upgrade takes along what the user changed, boots on trial, and is marked good."""
     old, new = artefacts.node_image(), changed_image("2", "upgrade", new_content)
-    with node_with(context, installed_disk(context), new, limit=LIMIT) as node:
+    with node_with(context, new, limit=LIMIT) as node:
         node.check_running()
         check_runs(node, f"{old.nvr}+1")
         users_changes(node)
@@ -120,7 +119,7 @@ def _written(node: Node) -> int:
 def rollback(context: Context) -> None:
     """A rollback boots the old layer and back again; on the oldest it says so."""
     old, new = artefacts.node_image(), artefacts.node_image("2")
-    with node_with(context, installed_disk(context), new, limit=LIMIT) as node:
+    with node_with(context, new, limit=LIMIT) as node:
         node.check_running()
         output = node.shell.run("nodectl rollback", check=False)
         check(output.status == 1 and "is the oldest layer" in output.output, f"rollback on the oldest: {output}")

@@ -10,13 +10,12 @@ from tests.vm.upgrades import (
     check_health,
     check_runs,
     environment,
-    installed_disk,
     node_with,
     prepare,
     update,
 )
 
-#: Seconds: an installation where none is cached, an update, and the boots until GRUB falls back.
+#: Seconds: a settled node where none is cached, an update, and the boots until GRUB falls back.
 LIMIT = 2400.0
 
 
@@ -29,7 +28,7 @@ def _fall_back(
     """
     old, new = artefacts.node_image(), artefacts.node_image("2")
     before, after = f"{old.nvr}+1", f"{new.nvr}+1"
-    with node_with(context, installed_disk(context), new, limit=LIMIT) as node:
+    with node_with(context, new, limit=LIMIT) as node:
         node.check_running()
         update(node, new, f"--boot-tries {tries}")
         node.shell.run(breaking.format(layer=after))

@@ -14,7 +14,6 @@ from tests.vm.upgrades import (
     check_health,
     check_runs,
     environment,
-    installed_disk,
     node_with,
     reboot,
     refused,
@@ -22,7 +21,7 @@ from tests.vm.upgrades import (
     update,
 )
 
-#: Seconds: an installation where none is cached, and what the scenario does.
+#: Seconds: a settled node where none is cached, and what the scenario does.
 LIMIT = 2400.0
 #: Kills itself before or after a step of the list in code; started with the step, "before" or "after", and the image.
 KILLER = """
@@ -60,7 +59,7 @@ def snapshot(node: Node) -> dict[str, str]:
 def upgrade_no_space_vg(context: Context) -> None:
     """An upgrade for which the volume group has no room is refused before the first write."""
     new = artefacts.node_image("2")
-    with node_with(context, installed_disk(context), new, limit=LIMIT) as node:
+    with node_with(context, new, limit=LIMIT) as node:
         no_space_vg(node, new)
 
 
@@ -76,7 +75,7 @@ def no_space_vg(node: Node, new: NodeImage) -> None:
 def upgrade_no_space_boot(context: Context) -> None:
     """An upgrade for which /boot has no room is refused before the first write."""
     new = artefacts.node_image("2")
-    with node_with(context, installed_disk(context), new, limit=LIMIT) as node:
+    with node_with(context, new, limit=LIMIT) as node:
         no_space_boot(node, new)
 
 
@@ -88,11 +87,49 @@ def no_space_boot(node: Node, new: NodeImage) -> None:
     node.shell.run("rm /boot/filler")
 
 
+#: Provisions all but ``left`` bytes of a thin pool: one page in each chunk, without the pool's zeroing.
+FILL = """
+import os, sys
+path, chunk, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+device = os.open(path, os.O_WRONLY)
+page = b"x" * 4096
+for number in range(count):
+    os.pwrite(device, page, number * chunk)
+os.fsync(device)
+"""
+#: Bytes that stay free in the pool: less than a layer needs.
+LEFT = 32 << 20
+
+
+@scenario("upgrade-no-space-pool", issues=(5,), limit=LIMIT)
+def upgrade_no_space_pool(context: Context) -> None:
+    """An upgrade for which the thin pool has no room is refused before the first write, and works once there is."""
+    new = artefacts.node_image("2")
+    with node_with(context, new, limit=LIMIT) as node:
+        shell = node.shell
+        shell.put("/root/fill.py", FILL.encode())
+        report = shell.json(
+            f"lvs --reportformat json --units b --nosuffix -o lv_size,data_percent,chunk_size {VG}/pool00"
+        )["report"][0]["lv"][0]
+        size, chunk = int(report["lv_size"]), int(report["chunk_size"])
+        count = int((size * (100 - float(report["data_percent"])) / 100 - LEFT) // chunk)
+        shell.run(f"lvchange --zero n {VG}/pool00 && lvcreate -y -V {size}b -n filler --thin {VG}/pool00")
+        shell.run(f"python3 /root/fill.py /dev/{VG}/filler {chunk} {count}", LIMIT / 2)
+        before = snapshot(node)
+        refused(node, new, "thin pool pool00 has no room for the layer", "are missing")
+        check_equal(snapshot(node), before, "the node after a refused update")
+        found = shell.json("nodectl check --machine-readable")
+        check_equal(found["thin_storage"]["status"], "failed", "what nodectl check says of a full pool")
+        shell.run(f"lvremove -y {VG}/filler && lvchange --zero y {VG}/pool00")
+        update(node, new)
+        check_equal(state(node)["bootloader"]["default"], f"{new.nvr}+1", "what is booted next")
+
+
 @scenario("upgrade-cancel", issues=(5,), limit=LIMIT)
 def upgrade_cancel(context: Context) -> None:
     """An upgrade that runs, and one that awaits its reboot, can be cancelled, and leave nothing."""
     new = artefacts.node_image("2")
-    with node_with(context, installed_disk(context), new, limit=LIMIT) as node:
+    with node_with(context, new, limit=LIMIT) as node:
         cancel(node, new)
 
 
@@ -117,7 +154,7 @@ def cancel(node: Node, new: NodeImage) -> None:
 def upgrade_kill(context: Context) -> None:
     """An upgrade that is killed before and after each of its steps leaves the node as it was, and can be run again."""
     new = artefacts.node_image("2")
-    with node_with(context, installed_disk(context), new, limit=2 * LIMIT) as node:
+    with node_with(context, new, limit=2 * LIMIT) as node:
         context.figures["kills"] = kill(node, new)
         reboot(node)
         node.check_running()
@@ -149,7 +186,7 @@ def kill(node: Node, new: NodeImage) -> int:
 def upgrade_grubenv_broken(context: Context) -> None:
     """With a lost environment block the good layer is booted, says that nothing was tried, and mends the block."""
     old, new = artefacts.node_image(), artefacts.node_image("2")
-    with node_with(context, installed_disk(context), new, limit=LIMIT) as node:
+    with node_with(context, new, limit=LIMIT) as node:
         node.check_running()
         node.shell.run("truncate -s 100 /boot/grub/grubenv")
         update(node, new)

@@ -1,0 +1,74 @@
+"""Several upgrades one after the other: how many images stay, and images of both forms."""
+
+from __future__ import annotations
+
+from org_ovirt_node.boot.files import MODULES
+from tests.vm import artefacts
+from tests.vm.artefacts import NodeImage
+from tests.vm.errors import check, check_equal
+from tests.vm.scenario import Context, scenario
+from tests.vm.steps import Node, check_root, lvs
+from tests.vm.upgrades import check_health, check_runs, node_with, reboot, state, update
+
+#: Seconds: a settled node where none is cached, two updates and two boots.
+LIMIT = 2400.0
+SETTINGS = "/etc/ovirt-node/node.json"
+
+
+def boot_folders(node: Node) -> list[str]:
+    """The layers that have a kernel on /boot."""
+    return node.shell.text("cd /boot && ls -d */vmlinuz").replace("/vmlinuz", "").split()
+
+
+@scenario("upgrade-twice-and-gc", issues=(5,), limit=LIMIT)
+def upgrade_twice_and_gc(context: Context) -> None:
+    """With two slots the second upgrade removes the oldest image with its kernel, and never what runs."""
+    first, second, third = (artefacts.node_image(release) for release in ("1", "2", "3"))
+    with node_with(context, second, third, limit=LIMIT) as node:
+        settings = "/etc/ovirt-node/node.json"
+        node.shell.run(
+            f'sed -i \'s/"image_slots": *[0-9]*/"image_slots": 2/\' {settings} && grep -q \'slots": 2\' {settings}'
+        )
+        update(node, second)
+        check_equal(sorted(state(node)["layers"]), [first.nvr, second.nvr], "the images after the first upgrade")
+        reboot(node)
+        node.check_running()
+        used = int(node.shell.text("df -B1 --output=used /boot | tail -n 1"))
+        update(node, third)
+        check_equal(sorted(state(node)["layers"]), [second.nvr, third.nvr], "the images after the second upgrade")
+        check_equal(boot_folders(node), [f"{second.nvr}+1", f"{third.nvr}+1"], "the kernels on /boot")
+        now = int(node.shell.text("df -B1 --output=used /boot | tail -n 1"))
+        check(now - used < (1 << 20), f"/boot has grown by {now - used} bytes")
+        gone = [name for name in lvs(node.shell) if name.startswith(first.nvr)]
+        check_equal(gone, [], "volumes of the removed image")
+        reboot(node)
+        node.check_running()
+        check_runs(node, f"{third.nvr}+1")
+        check_health(node)
+        node.shell.run("nodectl rollback")
+        reboot(node)
+        check_runs(node, f"{second.nvr}+1")
+        node.power_off()
+
+
+@scenario("upgrade-old-image-forms", issues=(5,), limit=LIMIT)
+def upgrade_old_image_forms(context: Context) -> None:
+    """An image in oVirt Node's form (LiveOS/rootfs.img) follows a flat one, and a flat one follows it."""
+    inner, flat = artefacts.node_image("2", "liveos"), artefacts.node_image("3")
+    with node_with(context, inner, flat, limit=LIMIT) as node:
+        node.shell.run("echo kept > /etc/kept.conf")
+        _go_to(node, inner, liveos=True)
+        node.shell.run("echo later > /etc/later.conf")
+        _go_to(node, flat, liveos=False)
+        check_equal(node.shell.text("cat /etc/kept.conf /etc/later.conf"), "kept\nlater", "files of /etc")
+        node.power_off()
+
+
+def _go_to(node: Node, image: NodeImage, *, liveos: bool) -> None:
+    update(node, image)
+    reboot(node)
+    node.check_running()
+    check_equal(state(node)["current_layer"], f"{image.nvr}+1", "the running layer")
+    check_root(node, image, liveos=liveos)
+    check_health(node)
+    node.shell.run(f"test -d /{MODULES}/$(uname -r)")
