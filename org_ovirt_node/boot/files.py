@@ -13,6 +13,8 @@ from org_ovirt_node.errors import BootError
 from org_ovirt_node.run import run
 
 MODULES = "usr/lib/modules"
+#: dracut's fips module looks for it beside the kernel that was booted (fips.sh, do_fips).
+FIPS_CHECKSUM = f".{bls.KERNEL}.hmac"
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,11 @@ class KernelFiles:
     version: str
     kernel: Path
     initramfs: Path
+
+    @property
+    def checksum(self) -> Path:
+        """What a boot in FIPS mode compares the kernel with; not every image has it."""
+        return self.kernel.with_name(FIPS_CHECKSUM)
 
 
 def find_kernel(tree: Path, version: str = "") -> KernelFiles:
@@ -92,6 +99,10 @@ def place_layer(boot: Path, layer: str, kernel: KernelFiles, host_initrd: bytes)
             os.fsync(writer.fileno())
         target.chmod(0o644)
     write_durably(folder / bls.HOST_INITRD, host_initrd, 0o600)
+    if kernel.checksum.is_file():
+        # Its line names the kernel as the package does; what is compared is the file beside it.
+        digest = kernel.checksum.read_text(encoding="ascii", errors="replace").split()[:1]
+        write_durably(folder / FIPS_CHECKSUM, "".join(f"{one}  {bls.KERNEL}\n" for one in digest).encode())
     sync_folder(boot)
 
 

@@ -44,6 +44,8 @@ STACK_PROGRAMS = {
 CHECKERS = {"ext4": "e2fsck", "xfs": "xfs_repair"}
 #: The file of our dracut module without which the initramfs does not know root=ovirt-node.
 OUR_HOOK = "ovirt-node-lib.sh"
+#: The file of dracut's fips module that checks the kernel.
+FIPS_HOOK = "fips.sh"
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ def missing(facts: RootFacts) -> tuple[str, ...]:
         *_programs(facts),
         *_devices_file(facts),
         *_stack(facts),
+        *_fips(facts),
     )
 
 
@@ -197,6 +200,19 @@ def _stack(facts: RootFacts) -> list[str]:
             )
     if "crypt" in facts.stack and CRYPTTAB not in facts.host and not _argument(words, "rd.luks.uuid"):
         found.append(f"a disk is encrypted, and neither {CRYPTTAB} in host.img nor rd.luks.uuid= says how to open it")
+    return found
+
+
+def _fips(facts: RootFacts) -> list[str]:
+    """In FIPS mode the initramfs checks the kernel, and stops where it cannot."""
+    words = cmdline.split(facts.options)
+    if "fips=1" not in words:
+        return []
+    found = []
+    if not any(PurePosixPath(name).name == FIPS_HOOK for name in facts.initramfs):
+        found.append("fips=1 is on its kernel command line, and its initramfs lacks dracut's fips module")
+    if not _argument(words, "boot"):
+        found.append("fips=1 is on its kernel command line, and no boot= that says where /boot is")
     return found
 
 

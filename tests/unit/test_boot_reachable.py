@@ -115,6 +115,23 @@ def test_failures_row_1_what_is_missing_is_named(change: Callable[[RootFacts], R
         reachable.check(change(FACTS), "n-2+1")
 
 
+@pytest.mark.parametrize(
+    ("added", "initramfs", "text"),
+    [
+        ("fips=1 boot=UUID=x", (), "dracut's fips module"),
+        ("fips=1", ("usr/sbin/fips.sh",), "no boot= that says where /boot is"),
+        ("fips=1 boot=UUID=x", ("usr/sbin/fips.sh",), ""),
+        ("fips=0", (), ""),
+    ],
+)
+def test_failures_row_16_in_fips_mode_the_initramfs_must_be_able_to_check_the_kernel(
+    added: str, initramfs: tuple[str, ...], text: str
+) -> None:
+    facts = replace(FACTS, options=f"{FACTS.options} {added}", initramfs=FACTS.initramfs | set(initramfs))
+    found = "; ".join(reachable.missing(facts))
+    assert bool(found) == bool(text) and text in found
+
+
 @pytest.mark.parametrize(("change", "text"), STACK_CASES)
 def test_failures_row_1_what_multipath_and_iscsi_lack_is_named(
     change: Callable[[RootFacts], RootFacts], text: str

@@ -220,9 +220,15 @@ def test_failures_row_11_nothing_deactivates_a_volume(node: FakeNode, capsys: py
     assert not [line for line in node.calls if "--activate" in line or " -an" in line or "vgchange" in line]
 
 
-def test_with_many_volumes_lvm_is_asked_once_for_this_group(node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_row_21_with_many_volumes_lvm_is_asked_once_for_this_group(
+    node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = node.lvm
+    volume = {**state["lvs"][f"{OLD}+1"], "tags": []}
+    node.set(lvs={**state["lvs"], **{f"disk-{number}": volume for number in range(500)}})
     before = len(node.calls)
-    call(node, capsys, "list")
+    shown = call(node, capsys, "list")
+    assert "disk-1" not in str(shown)
     asked = node.calls[before:]
     assert [line.split()[0] for line in asked] == ["vgs", "lvs"]
     assert all(line.endswith(("onn", "vg_name=onn")) for line in asked)

@@ -67,6 +67,19 @@ def test_a_healthy_layer_is_marked_good_also_on_its_last_try(node: FakeNode, use
     assert node.places.good.exists()
 
 
+def test_failures_row_13_the_second_boot_is_as_the_first(node: FakeNode) -> None:
+    node.booted(f"{NEW}+1")
+    boot_tries_used(node, 1)
+    health.boot_good(node.places)
+    kept = {path: path.read_bytes() for path in node.places.boot.rglob("*") if path.is_file()}
+    for _ in range(2):
+        node.booted(f"{NEW}+1")
+        assert not trial.on_trial(node.places.cmdline.read_text())
+        health.boot_good(node.places)
+        assert {path: path.read_bytes() for path in node.places.boot.rglob("*") if path.is_file()} == kept
+    assert read(node).boot.next == f"{NEW}+1"
+
+
 def test_a_fallback_is_noticed_told_and_not_repeated(node: FakeNode) -> None:
     node.booted(f"{NEW}+1")
     health.record(node.places, "the check required.d/10-vdsm ended with status 1: no")

@@ -33,7 +33,7 @@ from org_ovirt_node.payload.verity import append_tree
 from org_ovirt_node.progress import Silent
 from org_ovirt_node.run import run as run_program
 from org_ovirt_node.steps import Step
-from tests.support.fakenode import MIB, NEW, OLD, VG, FakeNode, make_node, path_with_fakes, squash
+from tests.support.fakenode import KERNEL, MIB, NEW, OLD, VG, FakeNode, make_node, path_with_fakes, squash
 from tests.support.webserver import serving
 
 NAMES = [step.name for step in STEPS]
@@ -182,6 +182,46 @@ def test_roots_home_goes_along_and_other_paths_when_they_are_kept(node: FakeNode
     run(node, keep=("/opt/tool",))
     assert read_layer(node, "root/mine") == "mine\n"
     assert read_layer(node, "opt/tool/file") == "tool"
+
+
+def test_failures_row_5_what_lies_on_root_is_named_beforehand_and_can_be_kept(node: FakeNode) -> None:
+    from org_ovirt_node.node import updateplan
+
+    for folder in (node.places.upper, node.places.live):
+        (folder / "data/images").mkdir(parents=True)
+        (folder / "data/images/disk").write_text("a guest's disk")
+    asked = request(node)
+    plan = updateplan.as_dict(update_run.only_plan(asked, Silent(), node.places), asked)
+    assert "/data/images/disk" in [one["path"] for one in plan["left_behind"]]
+    assert "/data/images/disk" in updateplan.as_text(plan)
+    asked = request(node, keep=("/data",))
+    plan = updateplan.as_dict(update_run.only_plan(asked, Silent(), node.places), asked)
+    assert "/data/images/disk" in plan["kept"] and not plan["left_behind"]
+    run(node, keep=("/data",))
+    assert read_layer(node, "data/images/disk") == "a guest's disk"
+
+
+def test_failures_row_13_a_kernel_of_the_users_own_stays_in_the_menu(node: FakeNode) -> None:
+    boot = node.places.boot
+    (boot / "vmlinuz-own").write_bytes(b"own")
+    own = bls.layer_entry(f"{OLD}+1", OLD, "6.0-own", "root=ovirt-node own=1", "0" * 32)
+    text = own.render().replace(own.linux, "/vmlinuz-own")
+    bls.entry_path(boot, "own").write_text(text)
+    run(node)
+    assert (boot / "vmlinuz-own").read_bytes() == b"own"
+    assert bls.entry_path(boot, "own").read_text() == text
+    assert "linux /vmlinuz-own" in (boot / "grub/entries.cfg").read_text()
+
+
+def test_failures_row_16_the_kernels_checksum_goes_to_boot_for_fips_mode(node: FakeNode) -> None:
+    digest = "0123abcd"
+    modules = node.home / "new/usr/lib/modules" / KERNEL
+    (modules / ".vmlinuz.hmac").write_text(f"{digest}  vmlinuz-{KERNEL}\n")
+    (node.home / "new.squashfs").unlink()
+    squash(node.home / "new", node.home / "new.squashfs")
+    run(node)
+    # fipscheck and sha512hmac read "DIGEST  FILE", with the file beside it.
+    assert (node.places.boot / f"{NEW}+1/.vmlinuz.hmac").read_text() == f"{digest}  vmlinuz\n"
 
 
 def test_the_host_initrd_has_this_hosts_files(node: FakeNode) -> None:

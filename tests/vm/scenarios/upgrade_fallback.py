@@ -44,7 +44,7 @@ def _fall_back(
         said = found["updates"]["no_fallback"]["reason"]
         check(after in said and reason in said, f"the fallback is not explained: {said}")
         check(reason in node.shell.text("nodectl motd"), "the fallback is not in motd")
-        journal = node.shell.text("journalctl -b -u ovirt-node-boot-good -p err -o cat")
+        journal = node.shell.text("journalctl --no-pager -b -u ovirt-node-boot-good -p err -o cat")
         check(after in journal, f"the fallback is not an error in the journal: {journal!r}")
         check_equal(environment(node).get("saved_entry"), before, "the default after the fallback")
         check("trial_entry" not in environment(node), "the trial goes on")
