@@ -38,12 +38,13 @@ class Merge:
     def ids(self) -> IdMap:
         return self.plan.ids
 
-    def execute(self, root: Path, shared: Sequence[str]) -> list[dict[str, str]]:
+    def execute(self, root: Path, shared: Sequence[str], *, exact: bool = False) -> list[dict[str, str]]:
         """Write /etc of the new layer, mounted at ``root``, and set the owners that this node numbers otherwise.
 
-        Returns the conflicts, and with them what could not be made as planned.
+        With ``exact`` nothing else of what was in it stays.  Returns the conflicts, and with them what could not be
+        made as planned.
         """
-        outcome = execute(self.plan, self.node, self.new, root / "etc")
+        outcome = execute(self.plan, self.node, self.new, root / "etc", exact=exact)
         owners.apply(root, owners.find(self.new_root, self.plan.ids, shared))
         return self.conflicts() + unsettled(outcome)
 

@@ -113,7 +113,7 @@ def take_etc_along(node: NodeState, chosen: Rollback, shared: Sequence[str], pla
         overlaid([tree], base / UPPER, base / OVERLAY_WORK, work / "root") as root,
         etcmerge.prepared(places.image_tree, places.live / "etc", tree) as merge,
     ):
-        return merge.execute(root, shared)
+        return merge.execute(root, shared, exact=True)
 
 
 def differences(live: Path, lower: Path, upper: Path) -> list[str]:

@@ -131,15 +131,20 @@ def test_a_rollback_shows_and_can_take_along_what_changed_in_etc(
 ) -> None:
     assert call(node, capsys, *update_arguments(node))[0] == 0
     (node.places.live / "etc/later").write_text("later\n")
+    device = str(node.places.dev / "onn" / f"{NEW}+1")
+    with mounted(device, node.home / "peek", fstype="ext4") as base:
+        # Deleted on the running layer since.
+        (base / "upper/etc/stale.d/sub").mkdir(parents=True)
+        (base / "upper/etc/stale.d/sub/file").write_text("stale\n")
     arguments = ["rollback", "--to", NEW, "--machine-readable", *(["--with-etc"] if along else [])]
     status, out, err = call(node, capsys, *arguments)
     assert status == 0, err
     data = json.loads(out)
     conforms(data, SCHEMA["rollback"], "rollback")
-    assert "later" in data["etc_differs"] and data["on_trial"]
-    device = str(node.places.dev / "onn" / f"{NEW}+1")
+    assert {"later", "stale.d/sub/file"} <= set(data["etc_differs"]) and data["on_trial"]
     with mounted(device, node.home / "peek", fstype="ext4", options=["ro"]) as base:
         assert (base / "upper/etc/later").exists() is along
+        assert (base / "upper/etc/stale.d").exists() is not along
         assert (base / "upper/etc/motd").read_text() == "mine\n"
 
 

@@ -131,8 +131,8 @@ def test_failures_row_6_a_path_is_shown_so_that_a_line_is_one_line(node: FakeNod
 
 
 def test_failures_row_18_a_refused_label_is_in_the_journal(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    def execute(*arguments: Any) -> Outcome:
-        return replace(execute_merge(*arguments), unlabelled=["list"], left=["old.d"])
+    def execute(*arguments: Any, **more: Any) -> Outcome:
+        return replace(execute_merge(*arguments, **more), unlabelled=["list"], left=["old.d"])
 
     monkeypatch.setattr("org_ovirt_node.node.etcmerge.execute", execute)
     _, label, folder = run(node).journal.conflicts

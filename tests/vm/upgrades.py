@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from org_ovirt_node.image.cache import key_of
 from org_ovirt_node.mounts import mounted, overlaid
@@ -101,13 +101,15 @@ def edit(root: Path, path: str, text: str) -> None:
 
 
 @contextmanager
-def node_with(context: Context, *images: NodeImage, limit: float) -> Iterator[Node]:
-    """The demo node, booted and settled, with ``images`` on a medium at MEDIUM as ``<nvr>.squashfs``."""
+def node_with(
+    context: Context, *images: NodeImage, limit: float, more: Optional[Mapping[str, Path]] = None
+) -> Iterator[Node]:
+    """The demo node, booted and settled, with ``images`` on a medium at MEDIUM as ``<nvr>.squashfs``, and ``more``."""
     made = settled_node()
     disk = context.folder / f"{DISK}.raw"
     run(["cp", "--sparse=always", "--reflink=auto", made / disk.name, disk])
-    files: dict[str, Any] = {f"{image.nvr}.squashfs": image.path for image in images}
-    media = [Disk(artefacts.files_disk(context.folder, "medium", files or {"empty": b""}), "medium", readonly=True)]
+    files = {**{f"{image.nvr}.squashfs": image.path for image in images}, **(more or {})}
+    media = [Disk(artefacts.files_disk(context.folder, "medium", files), "medium", readonly=True)]
     if CODE_TOO:
         media.append(Disk(artefacts.code_disk(context.folder), "code", readonly=True))
     with Machine(_spec(disk, limit, incoming=made / "state"), context.folder / "node") as machine:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.node.merge import beneath, write
-from org_ovirt_node.node.merge.model import Action, Entry, Kind, MergeError, MergePlan, Source, parent
+from org_ovirt_node.node.merge.model import Action, Entry, Kind, MergeError, MergePlan, Source, Why, order, parent
 from org_ovirt_node.node.merge.names import shown
 from org_ovirt_node.node.merge.tree import DirectoryTree
 
@@ -36,13 +36,14 @@ class Outcome:
     left: list[str] = field(default_factory=list)
 
 
-def execute(plan: MergePlan, node: DirectoryTree, new: DirectoryTree, etc: Path) -> Outcome:
+def execute(plan: MergePlan, node: DirectoryTree, new: DirectoryTree, etc: Path, *, exact: bool = False) -> Outcome:
     """Make ``etc`` (the /etc of the new layer, mounted over the new image) what ``plan`` says.
 
+    With ``exact`` what the plan does not know is removed: in a layer that was used before.
     ``node`` and ``new`` are the trees that the plan was made from.  Raises :class:`MergeError` with the path when
     something cannot be written, or when the node's file changed since the plan was made; running it again is safe.
     """
-    return _Executor(node, new, etc).run(plan)
+    return _Executor(node, new, etc).run(plan, exact)
 
 
 class _Executor:
@@ -52,9 +53,14 @@ class _Executor:
         self.current = DirectoryTree(etc)
         self.outcome = Outcome()
 
-    def run(self, plan: MergePlan) -> Outcome:
+    def run(self, plan: MergePlan, exact: bool = False) -> Outcome:
         self._check(plan)
         self._sweep()
+        if exact:
+            known = {action.path for action in plan.actions}
+            for path, entry in sorted(self.current.entries.items(), key=lambda one: order(one[0]), reverse=True):
+                if path not in known:
+                    self._remove(Action(path, Source.ABSENT, Why.NODE_DELETED), entry)
         for action in reversed(plan.actions):
             found = self.current.entries.get(action.path)
             if found is not None and found.kind is not action.kind:
