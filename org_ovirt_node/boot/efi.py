@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from org_ovirt_node.boot.files import write_durably
 from org_ovirt_node.errors import BootError
 from org_ovirt_node.run import run
 
@@ -113,6 +114,28 @@ def fill_esp(tree: Path, root: Path, plan: EfiFiles, name: str, stub: str) -> No
     run([f"{name}-mkimage", "--format", PLATFORM, "--prefix", prefix, "--output", made, *MODULES], root=root)
     (esp / FALLBACK).mkdir(parents=True, exist_ok=True)
     shutil.copyfile(esp / plan.start, esp / FALLBACK / "BOOTX64.EFI")
+
+
+def refresh(tree: Path, esp: Path, name: str) -> tuple[str, ...]:
+    """Bring the files of the boot loader on the mounted ``esp`` to what the image at ``tree`` ships; returns which.
+
+    Only a signed loader of the same distribution is replaced.  The fallback's folder comes first, and each folder is
+    on the disk before the next one is touched: at any moment one of the two is whole.  Raises BootError and OSError.
+    """
+    plan = find_efi(tree, name)
+    if not plan.files or not all((esp / config).is_file() for config in plan.configs):
+        return ()
+    stale = [target for target, source in plan.files.items() if not _same_file(tree / source, esp / target)]
+    for fallback in (True, False):
+        chosen = [target for target in stale if target.startswith(f"{FALLBACK}/") is fallback]
+        # shim, which loads the others and may refuse old ones, is the last.
+        for target in sorted(chosen, key=lambda path: Path(path).name in ("shimx64.efi", "BOOTX64.EFI")):
+            write_durably(esp / target, (tree / plan.files[target]).read_bytes())
+    return tuple(stale)
+
+
+def _same_file(source: Path, target: Path) -> bool:
+    return target.is_file() and source.read_bytes() == target.read_bytes()
 
 
 def stale_entries(listing: str, esp_uuids: Sequence[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Optional
 
-from org_ovirt_node.boot import trial
+from org_ovirt_node.boot import efi, loader, trial
 from org_ovirt_node.boot.files import write_durably
 from org_ovirt_node.errors import CommandError, NodeError
 from org_ovirt_node.node import bootstate, journal, lvm
@@ -155,9 +155,27 @@ def boot_good(places: Places) -> str:
         (places.state / FILE).unlink(missing_ok=True)
         _note_good(places, layer)
         _drop_tags(places, layer)
+        said += refresh_loader(places)
     places.good.parent.mkdir(parents=True, exist_ok=True)
     places.good.write_text(layer + "\n", encoding="utf-8")
     return said
+
+
+def refresh_loader(places: Places) -> str:
+    """The boot loader on the ESP becomes the running image's, now that this has shown that it boots.
+
+    Says what was done, empty when there was nothing to do.  What fails here leaves a loader that has just booted, so
+    it is told and stops nothing.
+    """
+    esp = places.boot / "efi"
+    if not esp.is_mount():
+        return ""
+    try:
+        done = efi.refresh(places.image_tree, esp, loader.find_grub(places.image_tree).name)
+    except (NodeError, OSError) as exc:
+        log.exception("the boot loader was not refreshed")
+        return f"; the boot loader on {esp} stays as it was: {exc}"
+    return f"; the boot loader on {esp} is this image's now: {', '.join(done)}" if done else ""
 
 
 def _given_up(on_trial: str, pending: bool, failed: str, layer: str, places: Places) -> Optional[Fallback]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from org_ovirt_node.boot import efi
+from org_ovirt_node.boot import efi, files
 from org_ovirt_node.errors import BootError
 
 DEBIAN = (
@@ -54,6 +54,46 @@ def test_shim_is_what_the_firmware_starts_where_it_is_shipped(
     assert "grub" in (esp / "BOOT/grubx64.efi").read_text()
     assert "shim" in (esp / vendor / "shimx64.efi").read_text()
     assert (esp / vendor / "grub.cfg").read_text() == "stub\n"
+
+
+def filled(tmp_path: Path) -> tuple[Path, Path]:
+    """An image's tree, and an ESP that it filled."""
+    tree, root = tmp_path / "tree", tmp_path / "root"
+    place(tree, *DEBIAN)
+    efi.fill_esp(tree, root, efi.find_efi(tree, "grub"), "grub", "stub\n")
+    return tree, root / "boot/efi"
+
+
+def test_a_newer_boot_loader_is_brought_to_the_esp_fallback_first_and_shim_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree, esp = filled(tmp_path)
+    assert efi.refresh(tree, esp, "grub") == ()
+    for path in (DEBIAN[0], DEBIAN[2]):
+        (tree / path).write_text("newer")
+    written: list[str] = []
+
+    def noted(path: Path, content: bytes) -> None:
+        written.append(str(path.relative_to(esp)))
+        files.write_durably(path, content)
+
+    monkeypatch.setattr(efi, "write_durably", noted)
+    done = efi.refresh(tree, esp, "grub")
+    assert written == [f"EFI/{name}" for name in (
+        "BOOT/grubx64.efi", "BOOT/BOOTX64.EFI", "debian/grubx64.efi", "debian/shimx64.efi",
+    )]  # fmt: skip
+    assert set(done) == set(written)
+    assert (esp / "EFI/BOOT/BOOTX64.EFI").read_text() == (esp / "EFI/debian/shimx64.efi").read_text() == "newer"
+    assert (esp / "EFI/debian/grub.cfg").read_text() == "stub\n"
+    assert efi.refresh(tree, esp, "grub") == ()
+
+
+def test_a_boot_loader_of_another_distribution_or_of_our_own_making_is_left_alone(tmp_path: Path) -> None:
+    tree, esp = filled(tmp_path)
+    (esp / "EFI/debian/grub.cfg").unlink()
+    (tree / DEBIAN[0]).write_text("newer")
+    assert efi.refresh(tree, esp, "grub") == ()
+    assert (esp / "EFI/debian/shimx64.efi").read_text() == DEBIAN[0]
 
 
 def test_an_image_without_an_efi_boot_loader_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from org_ovirt_node.boot import bls, files, grubcfg, trial
 from org_ovirt_node.errors import BootError, NodeError
+from org_ovirt_node.mounts import mounted
 from org_ovirt_node.node import bootstate, check, checkfacts, health, journal, listing, lvm, motd, remove, rollback
 from org_ovirt_node.node.layers import NodeState, boot_state, state
 from tests.support.fakenode import NEW, OLD, VG, FakeNode, make_node, path_with_fakes
@@ -65,6 +66,33 @@ def test_a_healthy_layer_is_marked_good_also_on_its_last_try(node: FakeNode, use
     last = journal.load(node.places.state)
     assert last is not None and last.good and not last.undecided
     assert node.places.good.exists()
+
+
+@pytest.mark.parametrize("damage", ["", "no loader"])
+def test_a_good_layer_brings_its_boot_loader_and_what_fails_there_stops_nothing(node: FakeNode, damage: str) -> None:
+    tree, esp = node.places.image_tree, node.places.boot / "efi"
+    shipped = {
+        "usr/lib/shim/shimx64.efi.signed": "EFI/debian/shimx64.efi",
+        "usr/lib/shim/mmx64.efi.signed": "EFI/debian/mmx64.efi",
+        "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed": "EFI/debian/grubx64.efi",
+        "usr/bin/grub-mkimage": "",
+    }
+    for name in shipped if not damage else ():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text("new")
+    with mounted("tmpfs", esp, fstype="tmpfs"):
+        (esp / "EFI/debian").mkdir(parents=True)
+        (esp / "EFI/debian/grub.cfg").write_text("stub")
+        (esp / "EFI/debian/shimx64.efi").write_text("old")
+        node.booted(f"{NEW}+1")
+        boot_tries_used(node, 1)
+        said = health.boot_good(node.places)
+        assert said.startswith(f"{NEW}+1 is marked good")
+        assert ("EFI/debian/shimx64.efi" in said) == (not damage)
+        assert ("stays as it was" in said) == bool(damage)
+        assert (esp / "EFI/debian/shimx64.efi").read_text() == ("old" if damage else "new")
+        assert read(node).boot.next == f"{NEW}+1"
+        assert health.boot_good(node.places) == f"{NEW}+1 runs; the default is {NEW}+1"
 
 
 def test_failures_row_13_the_second_boot_is_as_the_first(node: FakeNode) -> None:
