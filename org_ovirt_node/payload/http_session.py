@@ -23,8 +23,6 @@ log = logging.getLogger(__name__)
 logging.getLogger("urllib3").setLevel(logging.INFO)
 
 MAX_REDIRECTS = 5
-#: Every request has a connection of its own, which the watchdog knows: there are few of them.
-ALWAYS = {"Accept-Encoding": "identity", "Connection": "close"}
 STRONG_ETAG = re.compile(r'"[^"]*"')
 CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -179,7 +177,7 @@ class Session:
         try:
             return self._session.get(
                 url,
-                headers={**ALWAYS, **headers},
+                headers={"Accept-Encoding": "identity", **headers},
                 stream=True,
                 timeout=(patience.connect, patience.read),
                 verify=self._verify,
@@ -212,6 +210,6 @@ def _late(patience: Patience) -> Transient:
 
 
 def _certificate_reason(exc: BaseException) -> str:
-    """OpenSSL's own words, which are in the text of the innermost error only."""
-    found = re.search(r"certificate verify failed: ([^(\]]+)", str(exc))
-    return found[1].strip() if found else explain(exc)
+    """OpenSSL's own words, or urllib3's on a name (before 2.0), which are in the text of the innermost error only."""
+    found = re.search(r"certificate verify failed: ([^(\]]+)|CertificateError\(\"([^\"]+)\"", str(exc))
+    return (found[1] or found[2]).strip() if found else explain(exc)

@@ -50,10 +50,17 @@ def cut(response: requests.Response) -> None:
     _shut(descriptor)
 
 
+def _end(connection: Any) -> None:
+    """Close a connection that goes back to its pool, which then has an empty place to make a new one in."""
+    if connection is not None:
+        connection.close()
+
+
 class Connections(HTTPAdapter):
     """requests' adapter, which knows the connections that are made while a request waits for its answer.
 
-    Until the answer's header has come requests gives out nothing that a connection could be cut by.
+    Until the answer's header has come requests gives out nothing that a connection could be cut by.  Every request
+    has a connection of its own: there are few of them, and one that was kept would be unknown, or closed meanwhile.
     """
 
     def __init__(self) -> None:
@@ -85,8 +92,16 @@ class Connections(HTTPAdapter):
         class PlainPool(urllib3.HTTPConnectionPool):
             ConnectionCls = Plain
 
+            def _put_conn(self, conn: Any) -> None:
+                _end(conn)
+                super()._put_conn(None)
+
         class EncryptedPool(urllib3.HTTPSConnectionPool):
             ConnectionCls = Encrypted
+
+            def _put_conn(self, conn: Any) -> None:
+                _end(conn)
+                super()._put_conn(None)
 
         manager.pool_classes_by_scheme = {"http": PlainPool, "https": EncryptedPool}
 
