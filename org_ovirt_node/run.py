@@ -22,6 +22,7 @@ Arg = Union[str, "os.PathLike[str]"]
 #: Programs see this and nothing else of our environment, so that a result does not depend on who calls.
 CLEAN_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND = 127
+NOT_STARTED = 126
 TIMED_OUT = 124
 
 
@@ -65,11 +66,14 @@ def run(
     timeout: Optional[float] = None,
     secrets: Sequence[str] = (),
     hint: str = "",
+    output: Optional[IO[bytes]] = None,
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
-    ``root`` runs it in a chroot.  ``secrets`` never reach a log or an error.  Raises :class:`CommandError` when the
-    program is missing, exceeds ``timeout`` seconds, or (with ``check``) exits with a status other than 0.
+    ``root`` runs it in a chroot.  ``secrets`` never reach a log or an error.  With ``output`` all that it prints goes
+    to that file: a process that it leaves behind then keeps nobody waiting.  Raises :class:`CommandError` when the
+    program is missing or cannot be started, exceeds ``timeout`` seconds, or (with ``check``) exits with a status
+    other than 0.
     """
     args = tuple(os.fspath(a) for a in argv)
     full = ("chroot", os.fspath(root), *args) if root else args
@@ -84,7 +88,8 @@ def run(
             (program, *full[1:]),
             input=input,
             stdin=subprocess.DEVNULL if input is None else None,
-            capture_output=True,
+            stdout=output or subprocess.PIPE,
+            stderr=output or subprocess.PIPE,
             encoding="utf-8",
             errors="replace",
             env=environment,
@@ -94,12 +99,14 @@ def run(
         )
     except subprocess.TimeoutExpired as exc:
         raise CommandError(args, TIMED_OUT, f"no answer within {timeout:g} s", hint=hint) from exc
-    result = Completed(args, done.returncode, done.stdout, done.stderr)
+    except OSError as exc:
+        raise CommandError(args, NOT_STARTED, f"{full[0]} cannot be started: {exc.strerror}", hint=hint) from exc
+    result = Completed(args, done.returncode, done.stdout or "", done.stderr or "")
     for line in (result.stdout + result.stderr).splitlines()[-20:]:
         log.debug("  | %s", redact(line, secrets))
     if check and not result.ok:
-        output = redact(result.stderr or result.stdout, secrets)
-        raise CommandError([redact(a, secrets) for a in args], result.status, output, hint=hint)
+        said = redact(result.stderr or result.stdout, secrets)
+        raise CommandError([redact(a, secrets) for a in args], result.status, said, hint=hint)
     return result
 
 

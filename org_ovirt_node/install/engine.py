@@ -190,6 +190,10 @@ class Installation:
         settle()
         self.layer = layer
 
+    def pre_install(self) -> None:
+        """Run the %pre-install scripts: the new root is mounted, nothing of this host is in it yet."""
+        scripts.run_scripts(self.request.scripts, "pre-install", self.node.root, self.progress)
+
     def configure(self) -> None:
         """Write what belongs to this host."""
         root = self.node.root
@@ -297,6 +301,7 @@ WRITE: tuple[Step[Installation], ...] = (
     Step("transfer", "Writing the image", Installation.transfer),
     Step("verify", "Reading the image back", Installation.verify),
     Step("assemble", "Mounting the new root and filling its volumes", Installation.assemble),
+    Step("pre-install", "Running the %pre-install scripts", Installation.pre_install),
     Step("configure", "Configuring the host", Installation.configure),
     Step("boot-files", "Copying kernel and initramfs", Installation.boot_files),
     Step("post", "Running the %post scripts", Installation.post),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import shlex
 import warnings
 from collections.abc import Callable
 from typing import Any, Optional
@@ -110,7 +111,10 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
             except NodeError:
                 raise
             except KickstartError as error:
-                self.place.fail(_one_line(getattr(error, "message", "")) or "this line cannot be read")
+                message = _one_line(getattr(error, "message", "")) or "this line cannot be read"
+                section = str(self._state)
+                named = not section.startswith("%") or section in message
+                self.place.fail(message if named else f"{section}: {message}")
             except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
                 # shlex and parts of pykickstart raise these for text that is no kickstart.
                 self.place.fail(f"this line cannot be read: {_one_line(str(error))}")
@@ -195,15 +199,23 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
             self.registerSection(kind(self.handler, dataObj=self._script))
 
     def _script(self, body: list[str], **keywords: Any) -> Script:
+        stage, interpreter = STAGES[keywords["type"]], keywords["interp"] or "/bin/sh"
+        place = Place(self.place.file, keywords["lineno"] or 0)
+        try:
+            words = shlex.split(interpreter)
+        except ValueError as error:
+            place.fail(f"%{stage} --interpreter={interpreter}: {error}")
+        if not words:
+            place.fail(f"%{stage} --interpreter={interpreter!r} names no program")
         script = Script(
-            stage=STAGES[keywords["type"]],
+            stage=stage,
             body="".join(body),
-            interpreter=keywords["interp"] or "/bin/sh",
+            interpreter=interpreter,
             chroot=bool(keywords["inChroot"]),
             erroronfail=bool(keywords["errorOnFail"]),
             log=keywords["logfile"] or "",
-            line=keywords["lineno"] or 0,
-            file=self.place.file,
+            line=place.line,
+            file=place.file,
         )
         self.scripts.append(script)
         return script

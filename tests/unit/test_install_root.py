@@ -15,8 +15,7 @@ from org_ovirt_node import signals
 from org_ovirt_node.errors import Interrupted, NodeError, PayloadError
 from org_ovirt_node.install import accounts, root, system
 from org_ovirt_node.install.engine import DEVICE_BOUND, STEPS
-from org_ovirt_node.kickstart.model import NodeSection, Script, SshKeyRequest, SystemRequest, UserRequest
-from org_ovirt_node.progress import Silent
+from org_ovirt_node.kickstart.model import NodeSection, SshKeyRequest, SystemRequest, UserRequest
 
 
 @pytest.fixture
@@ -171,26 +170,6 @@ def test_a_squashfs_that_is_no_image_is_refused_and_released(tmp_path: Path) -> 
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
 
 
-def test_a_failing_script_stops_only_when_it_says_so(new_root: Path) -> None:
-    from org_ovirt_node.install.scripts import run_scripts
-
-    body = f"echo ran >> {new_root}/log; exit 3"
-    soft = Script("post", body, chroot=False, line=7)
-    run_scripts([soft], "post", new_root, Silent())
-    with pytest.raises(NodeError, match="line 9 ended with exit status 3"):
-        run_scripts([soft, Script("post", body, chroot=False, erroronfail=True, line=9)], "post", new_root, Silent())
-    assert (new_root / "log").read_text() == "ran\n" * 3
-    assert list(Path("/tmp").glob("ks-script-*")) == []
-
-
-def test_a_scripts_log_is_in_the_new_system(new_root: Path) -> None:
-    from org_ovirt_node.install.scripts import run_scripts
-
-    script = Script("post", f"test -d $ANA_INSTALL_PATH/etc && echo hello > {new_root}/out", chroot=False)
-    run_scripts([script], "post", new_root, Silent())
-    assert (new_root / "out").read_text() == "hello\n"
-
-
 @pytest.mark.parametrize("number", signals.SIGNALS)
 def test_a_signal_releases_everything_in_order(number: signal.Signals) -> None:
     released: list[str] = []
@@ -213,5 +192,6 @@ def test_boot_loader_and_entry_come_after_the_image_was_read_back() -> None:
     names = [step.name for step in STEPS]
     assert names.index("verify") < names.index("boot-loader") < names.index("entry")
     assert names.index("image") < names.index("plan") < names.index("partition")
+    assert names.index("assemble") < names.index("pre-install") < names.index("configure") < names.index("post")
     assert len(set(names)) == len(names)
     assert set(DEVICE_BOUND) <= set(names)

@@ -299,7 +299,7 @@ def test_a_pre_script_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 
 
 def test_a_pre_script_without_its_interpreter_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KickstartProblem, match=r"ks\.cfg:4: %pre cannot be run: /no/such failed"):
+    with pytest.raises(KickstartProblem, match=r"ks\.cfg:4: %pre cannot be run: the program /no/such is not installed"):
         load(write(tmp_path, f"{LEAST}%pre --interpreter=/no/such\necho\n%end\n"))
 
 
