@@ -11,29 +11,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Optional
 
-from org_ovirt_node.cli import common, image_look
-from org_ovirt_node.errors import ImageError
-from org_ovirt_node.image import build, profile, publish, runtime, squash, summary
+from org_ovirt_node.cli import common, image_edit, image_look
+from org_ovirt_node.image import build, profile, runtime, squash, summary
 from org_ovirt_node.image.cache import default_folder
 from org_ovirt_node.progress import human
 
 PROGRAM = "ovirt-node-image"
 
 
-def find_profile(name: str) -> Path:
-    """The profile file ``name``, or the one of that name among the project's own.  Raises :class:`ImageError`."""
-    own = runtime.data_folder() / "profiles"
-    for path in (Path(name), own / f"{name}.conf"):
-        if path.is_file():
-            return path
-    known = ", ".join(sorted(path.stem for path in own.glob("*.conf")))
-    raise ImageError(f"there is no profile {name}", hint=f"Give a file, or one of: {known}.")
-
-
 def request_from(options: argparse.Namespace) -> build.BuildRequest:
     """The build request that the command line asks for."""
     return build.BuildRequest(
-        profile=profile.load(find_profile(options.profile)),
+        profile=profile.load(runtime.find_profile(options.profile)),
         version=options.version,
         release=options.release,
         output=options.output,
@@ -44,7 +33,7 @@ def request_from(options: argparse.Namespace) -> build.BuildRequest:
         cache=None if options.no_cache else default_folder(),
         refresh=options.refresh,
         verity=not options.no_verity,
-        signer=publish.Signer(options.sign, options.sign_certificate, options.sign_key),
+        signer=image_edit.signer_from(options),
     )
 
 
@@ -96,9 +85,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--compression", choices=squash.COMPRESSIONS, default=squash.COMPRESSIONS[0])
     one.add_argument("--level", type=int, default=squash.ZSTD_LEVEL, help="of zstd (default: %(default)s)")
     one.add_argument("--no-verity", action="store_true", help="append no hash tree (dm-verity)")
-    one.add_argument("--sign", default="", metavar="KEY", help="sign the manifest with this OpenPGP key of gpg's")
-    one.add_argument("--sign-certificate", type=Path, metavar="FILE", help="sign it with this X.509 certificate (PEM)")
-    one.add_argument("--sign-key", type=Path, metavar="FILE", help="and this is the certificate's key (PEM)")
+    image_edit.add_signing(one)
     one.add_argument("--no-cache", action="store_true", help="make everything anew and keep nothing of it")
     one.add_argument("--refresh", action="store_true", help="take new packages even if there are some in the cache")
     one.add_argument("--summary", action="store_true", help="say what takes the space")
@@ -110,6 +97,7 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--packages", action="store_true", help="list the packages in it (needs root)")
     two.set_defaults(action=run_inspect)
     image_look.add(commands)
+    image_edit.add(commands)
     return top
 
 

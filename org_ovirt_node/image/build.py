@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._]*")
 #: lvm(8): 127 characters with VG name and suffixes; the rest is room for "onn-" and "+99".
 NVR_LENGTH = 96
+#: Of records and manifests, for strftime(3); UTC.
+DATE = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def source_date(tree: Path) -> int:
 
 def build_date(epoch: int) -> str:
     """The date of an image as its record and manifest have it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
+    return time.strftime(DATE, time.gmtime(epoch))
 
 
 class Stopwatch:
@@ -168,27 +170,34 @@ def make_node(
     runtime.install_units(tree, profile)
     perhost.settle_password_days(tree, epoch)
     initramfs.add_initramfs(tree, profile, kernel, epoch, progress, cache=cache, tree_key=key)
-    removed = perhost.clear(tree)
+    labels.add_equal_places(tree, [*packagedb.SAME_LABELS, (f"/{runtime.NODE_LIB}/etc", "/etc")])
+    record = runtime.ImageRecord(
+        nvr=request.nvr,
+        name=profile.name,
+        version=request.version,
+        release=request.release,
+        kernel=kernel,
+        boot_args=profile.boot_args,
+        build_date=build_date(epoch),
+    )
+    settle(tree, record, progress)
+    return kernel
+
+
+def settle(tree: Path, record: runtime.ImageRecord, progress: Progress, keep: Collection[str] = ()) -> list[str]:
+    """Make the tree ready to be packed: nothing in it of one host, its name, its own /etc, labels.
+
+    ``keep`` and what is returned: see :func:`perhost.clear`.
+    """
+    removed = perhost.clear(tree, keep)
     log.debug("removed as per host: %s", removed)
     perhost.make_mount_points(tree)
     perhost.mark_updated(tree)
     packagedb.tidy(tree)
-    runtime.write_record(
-        tree,
-        runtime.ImageRecord(
-            nvr=request.nvr,
-            name=profile.name,
-            version=request.version,
-            release=request.release,
-            kernel=kernel,
-            boot_args=profile.boot_args,
-            build_date=build_date(epoch),
-        ),
-    )
-    labels.add_equal_places(tree, [*packagedb.SAME_LABELS, (f"/{runtime.NODE_LIB}/etc", "/etc")])
+    runtime.write_record(tree, record)
     keep_etc(tree)
     labels.apply(tree, progress)
-    return kernel
+    return removed
 
 
 def keep_etc(tree: Path) -> None:
@@ -200,7 +209,7 @@ def keep_etc(tree: Path) -> None:
 
 
 def _write(tree: Path, work: Path, request: BuildRequest, kernel: str, epoch: int) -> Manifest:
-    """Stage 3: the image file with its hash tree, under its name only when it is complete, and what goes beside it."""
+    """The image file with its hash tree, under its name only when it is complete, and what goes beside it."""
     with publish.unfinished(request.output, request.nvr) as partial:
         options = {"compression": request.compression}
         if request.form == LIVEOS:
@@ -226,6 +235,21 @@ def _write(tree: Path, work: Path, request: BuildRequest, kernel: str, epoch: in
         return manifest
 
 
+def pack(
+    tree: Path, work: Path, request: BuildRequest, kernel: str, epoch: int, progress: Progress, watch: Stopwatch
+) -> BuiltImage:
+    """Stage 3, and what there is to say of the image."""
+    lost = squash.warn_about_acls(tree, progress)
+    progress.step("squashfs", f"Writing {request.nvr}.squashfs ({request.compression})")
+    with watch.stage("squashfs"):
+        made = _write(tree, work, request, kernel, epoch)
+    facts = summary.summarize(tree)
+    image = request.output / made.file
+    progress.step("done", f"{image}: {human(made.size)}, SHA-256 {made.sha256}")
+    root = made.verity.roothash if made.verity else ""
+    return BuiltImage(image, made.nvr, made.size, made.sha256, kernel, root, facts, tuple(lost), watch.seconds)
+
+
 def build(request: BuildRequest, progress: Progress) -> BuiltImage:
     """Build an image.  Needs root.  Raises :class:`ImageError` and CommandError; leaves nothing mounted.
 
@@ -249,15 +273,7 @@ def build(request: BuildRequest, progress: Progress) -> BuiltImage:
         tree = stack.enter_context(writable(source, work))
         with watch.stage("node"):
             kernel = make_node(tree, request, epoch, progress, cache, key)
-        lost = squash.warn_about_acls(tree, progress)
-        progress.step("squashfs", f"Writing {request.nvr}.squashfs ({request.compression})")
-        with watch.stage("squashfs"):
-            made = _write(tree, work, request, kernel, epoch)
-        facts = summary.summarize(tree)
-    image = request.output / made.file
-    progress.step("done", f"{image}: {human(made.size)}, SHA-256 {made.sha256}")
-    root = made.verity.roothash if made.verity else ""
-    return BuiltImage(image, made.nvr, made.size, made.sha256, kernel, root, facts, tuple(lost), watch.seconds)
+        return pack(tree, work, request, kernel, epoch, progress, watch)
 
 
 def as_json(built: BuiltImage) -> str:

@@ -66,7 +66,13 @@ def divert(root: Path, source: str, target: str) -> None:
 
 
 def tidy(root: Path) -> None:
-    """Remove dpkg's own backups and locks: they hold nothing, and differ between two builds."""
+    """Remove the package managers' own backups, locks and indices: they hold nothing, and differ between two builds."""
     folder = root / DPKG_NEW
     for name in ("status-old", "diversions-old", "statoverride-old", "available-old", "lock", "lock-frontend"):
         (folder / name).unlink(missing_ok=True)
+    folder = root / RPM_NEW
+    log = folder / "rpmdb.sqlite-wal"
+    if not log.exists() or not log.stat().st_size:
+        # Of a log with nothing in it; SQLite makes both anew (sqlite.org, walformat.html).
+        for name in ("rpmdb.sqlite-wal", "rpmdb.sqlite-shm", ".rpm.lock"):
+            (folder / name).unlink(missing_ok=True)

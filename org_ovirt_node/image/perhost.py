@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 #: Removed from the image: the installer or the first boot makes them.
@@ -67,11 +68,21 @@ MOUNT_POINTS = ("boot", "dev", "home", "proc", "run", "sys", "tmp", "var/crash",
 MODES = {"tmp": 0o1777, "var/tmp": 0o1777, "var/log/audit": 0o700}
 
 
-def clear(root: Path) -> list[str]:
-    """Remove or empty what is per host below ``root``; returns the paths that were removed."""
+def found(root: Path) -> list[str]:
+    """What :func:`clear` would remove: paths below ``root`` without a leading slash."""
+    return [str(path.relative_to(root)) for pattern in REMOVED for path in sorted(root.glob(pattern))]
+
+
+def clear(root: Path, keep: Collection[str] = ()) -> list[str]:
+    """Remove or empty what is per host below ``root``; returns the paths that were removed.
+
+    ``keep`` are paths as :func:`found` has them that somebody put there on purpose.
+    """
     removed = []
     for pattern in REMOVED:
         for path in sorted(root.glob(pattern)):
+            if str(path.relative_to(root)) in keep:
+                continue
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:

@@ -61,6 +61,16 @@ def data_folder() -> Path:
     raise ImageError(f"the project's data files are in none of {', '.join(map(str, DATA_FOLDERS))}")
 
 
+def find_profile(name: str) -> Path:
+    """The profile file ``name``, or the one of that name among the project's own.  Raises :class:`ImageError`."""
+    own = data_folder() / "profiles"
+    for path in (Path(name), own / f"{name}.conf"):
+        if path.is_file():
+            return path
+    known = ", ".join(sorted(path.stem for path in own.glob("*.conf")))
+    raise ImageError(f"there is no profile {name}", hint=f"Give a file, or one of: {known}.")
+
+
 def sources() -> Iterator[Path]:
     """Every file that :func:`install` puts into an image; what a cache key has to cover."""
     data = data_folder()

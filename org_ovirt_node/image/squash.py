@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from org_ovirt_node.errors import ImageError
+from org_ovirt_node.node.copying import attribute_names
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import Arg, run
 
@@ -31,11 +32,13 @@ def walk(root: Path) -> Iterator[os.DirEntry[str]]:
     """Every entry below ``root``, not following links."""
     waiting = [os.fspath(root)]
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                yield entry
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append(entry.path)
+        # Read to its end and closed: an open folder would keep the tree from being unmounted.
+        with os.scandir(waiting.pop()) as listing:
+            entries = list(listing)
+        for entry in entries:
+            yield entry
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
 
 
 def with_acls(root: Path) -> list[str]:
@@ -44,7 +47,7 @@ def with_acls(root: Path) -> list[str]:
     return sorted(
         "/" + os.path.relpath(entry.path, root)
         for entry in walk(root)
-        if not entry.is_symlink() and lossy & set(os.listxattr(entry.path, follow_symlinks=False))
+        if not entry.is_symlink() and lossy & set(attribute_names(Path(entry.path)))
     )
 
 

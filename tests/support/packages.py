@@ -13,11 +13,11 @@ Release: 1
 Summary: A test
 License: MIT
 BuildArch: noarch
+{provides}
 %description
 A test.
 %install
 cp -r {tree}/. %{{buildroot}}
-%post
 {post}
 %files
 {files}
@@ -47,14 +47,17 @@ def deb(folder: Path, name: str, version: str, files: Mapping[str, str], *, post
     return made
 
 
-def rpm(folder: Path, name: str, version: str, files: Mapping[str, str], *, post: str = "true") -> Path:
+def rpm(folder: Path, name: str, version: str, files: Mapping[str, str], *, post: str = "", provides: str = "") -> Path:
     """A noarch .rpm with ``files``."""
     tree = folder / f"{name}-{version}-rpm"
     tree.mkdir()
     write(tree, files)
     listed = "\n".join(f"/{file}" for file in files)
     spec = folder / f"{name}.spec"
-    spec.write_text(SPEC.format(name=name, version=version, tree=tree, files=listed, post=post), encoding="utf-8")
+    fields = {"name": name, "version": version, "tree": tree, "files": listed}
+    fields["provides"] = f"Provides: {provides}" if provides else ""
+    fields["post"] = f"%post\n{post}" if post else ""
+    spec.write_text(SPEC.format(**fields), encoding="utf-8")
     command = ["rpmbuild", "-bb", "--quiet", "--define", f"_topdir {folder}/rpmbuild", str(spec)]
     subprocess.run(command, check=True, capture_output=True)
     return folder / f"rpmbuild/RPMS/noarch/{name}-{version}-1.noarch.rpm"
