@@ -74,6 +74,8 @@ def configure(root: Path, request: SystemRequest) -> None:
         _keyboard(root, request)
     if request.timezone:
         _timezone(root, request)
+    if request.ntp_servers:
+        _time_servers(root, request.ntp_servers)
     for network in request.networks:
         path = f"etc/NetworkManager/system-connections/{texts.connection_name(network)}.nmconnection"
         write(root, path, texts.keyfile(network), 0o600)
@@ -114,8 +116,6 @@ def _timezone(root: Path, request: SystemRequest) -> None:
         write(root, "etc/timezone", request.timezone + "\n")
     if not request.utc:
         write(root, "etc/adjtime", "0.0 0 0.0\n0\nLOCAL\n")
-    if request.ntp_servers:
-        _time_servers(root, request.ntp_servers)
 
 
 def _time_servers(root: Path, servers: tuple[str, ...]) -> None:

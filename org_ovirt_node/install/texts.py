@@ -71,8 +71,12 @@ def keyfile(request: NetworkRequest) -> str:
         lines.append(f"mtu={request.mtu}")
     servers4 = [server for server in request.nameservers if ":" not in server]
     servers6 = [server for server in request.nameservers if ":" in server]
-    lines += ["", "[ipv4]", *_ipv4(request), *_dns(servers4, request.search)]
-    lines += ["", "[ipv6]", *_ipv6(request), *_dns(servers6, ())]
+    # A family that is off can have neither servers nor domains: NetworkManager would not take the profile.
+    four = request.ip != "none"
+    lines += ["", "[ipv4]", *_ipv4(request), *(_dns(servers4, request.search) if four else [])]
+    lines += ["", "[ipv6]", *_ipv6(request)]
+    if request.ipv6 != "ignore":
+        lines += _dns(servers6, () if four else request.search)
     return "\n".join(lines) + "\n"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Sequence
+from typing import Union
 
 from org_ovirt_node.kickstart.commands import Line
 from org_ovirt_node.kickstart.model import NetworkRequest
@@ -86,9 +87,58 @@ def _profile(line: Line) -> NetworkRequest:
         onboot=bool(line.data.onboot) if "--onboot" in line.given else True,
         line=line.place.line,
     )
-    if request.ip == "none" and request.ipv6 == "ignore":
-        line.fail("--noipv4 and --noipv6 together leave no network")
+    _check_families(line, request)
+    _check_subnets(line, request)
     return request
+
+
+def _check_families(line: Line, request: NetworkRequest) -> None:
+    """What needs a family of addresses that the line switches off, NetworkManager would refuse or pass over."""
+    off4, off6 = request.ip == "none", request.ipv6 == "ignore"
+    if off4 and off6:
+        line.fail("--noipv4 and --noipv6 together leave no network")
+    for server in request.nameservers:
+        if off6 if ":" in server else off4:
+            line.fail(f"--nameserver={server} cannot be reached with {'--noipv6' if off6 else '--noipv4'}")
+    for option, off, switch in (
+        ("--ipv4-dns-search", off4, "--noipv4"),
+        ("--ipv6-dns-search", off6, "--noipv6"),
+        ("--ipv6gateway", off6, "--noipv6"),
+    ):
+        if off and option in line.given:
+            line.fail(f"{option} and {switch} exclude each other")
+    if request.ipv6_gateway and "/" not in request.ipv6:
+        line.fail("--ipv6gateway needs --ipv6=ADDRESS/PREFIX", hint="Otherwise the router says that it is one.")
+
+
+def _check_subnets(line: Line, request: NetworkRequest) -> None:
+    """Addresses and gateways must belong together."""
+    if request.address:
+        own = ipaddress.ip_interface(f"{request.address}/{request.netmask}")
+        _check_own(line, "--ip", own)
+        # A network of one address reaches its gateway through the card alone.
+        inside = own.network.prefixlen == own.max_prefixlen or not request.gateway
+        if not inside and ipaddress.ip_address(request.gateway) not in own.network:
+            line.fail(f"--gateway={request.gateway} is not in the network {own.network}")
+        if request.gateway == request.address:
+            line.fail(f"--gateway={request.gateway} is the address of this host")
+    if "/" in request.ipv6:
+        own = ipaddress.ip_interface(request.ipv6)
+        _check_own(line, "--ipv6", own)
+        gateway = ipaddress.IPv6Address(request.ipv6_gateway or "fe80::1")
+        one = own.network.prefixlen == own.max_prefixlen
+        if not (gateway.is_link_local or one or gateway in own.network):
+            line.fail(f"--ipv6gateway={gateway} is not in the network {own.network}, nor a link-local address")
+        if gateway == own.ip:
+            line.fail(f"--ipv6gateway={gateway} is the address of this host")
+
+
+def _check_own(line: Line, option: str, own: Union[ipaddress.IPv4Interface, ipaddress.IPv6Interface]) -> None:
+    host = own.ip
+    if host.is_unspecified or host.is_multicast or host.is_loopback:
+        line.fail(f"{option}={host} cannot be the address of a network card")
+    if own.version == 4 and own.network.prefixlen < 31 and host in (own.network[0], own.network[-1]):
+        line.fail(f"{option}={host} is the first or the last address of {own.network}, which no host can have")
 
 
 def _list(line: Line, option: str) -> list[str]:
@@ -111,6 +161,8 @@ def _device(line: Line) -> str:
 def _address(line: Line, option: str, text: str) -> str:
     if not _is_address(text):
         line.fail(f"{option}={text} is not an address")
+    if ipaddress.ip_address(text).is_unspecified or ipaddress.ip_address(text).is_multicast:
+        line.fail(f"{option}={text} is not the address of a host")
     return text
 
 
@@ -124,10 +176,11 @@ def _ipv4(line: Line, option: str) -> str:
 
 def _netmask(line: Line) -> str:
     text = _ipv4(line, "--netmask")
-    try:
-        return str(ipaddress.IPv4Network(f"0.0.0.0/{text}").netmask) if text else ""
-    except ValueError:
-        line.fail(f"--netmask={text} is not a netmask")
+    bits = f"{int(ipaddress.IPv4Address(text)):032b}" if text else "1"
+    # Python's IPv4Network takes 0.0.0.255 for the mask of a /24.
+    if "01" in bits or "1" not in bits:
+        line.fail(f"--netmask={text} is not a netmask", hint="Accepted are masks such as 255.255.255.0.")
+    return text
 
 
 def _ipv6(line: Line) -> str:

@@ -174,8 +174,9 @@ def _timezone(lines: Sequence[Line]) -> tuple[str, bool, tuple[str, ...]]:
         return "", True, tuple(servers)
     servers += [hostname(line, word.strip()) for word in line.text("--ntpservers").split(",") if word.strip()]
     zone = str(line.data.timezone or "")
-    if zone:
-        _matching(line, "a time zone such as Europe/Vienna", zone, _ZONE)
+    if not zone:
+        line.fail("no zone", hint="Give one, such as Europe/Vienna; time servers alone are timesource --ntp-server=.")
+    _matching(line, "a time zone such as Europe/Vienna", zone, _ZONE)
     return zone, "--utc" in line.given or "--isUtc" in line.given, tuple(servers)
 
 

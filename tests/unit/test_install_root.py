@@ -68,6 +68,16 @@ def test_time_zone_language_and_clock(new_root: Path) -> None:
     assert (new_root / "etc/adjtime").read_text().endswith("LOCAL\n")
 
 
+@pytest.mark.parametrize("zone", ["", "Europe/Prague"])
+def test_time_servers_with_and_without_a_time_zone(new_root: Path, zone: str) -> None:
+    system.configure(new_root, SystemRequest(timezone=zone, ntp_servers=("a.example", "192.0.2.1")))
+    written = new_root / "etc/systemd/timesyncd.conf.d/ovirt-node.conf"
+    assert written.read_text() == "[Time]\nNTP=a.example 192.0.2.1\n"
+    (new_root / "etc/chrony.conf").write_text("pool x iburst\nserver y\ndriftfile /z\n")
+    system.configure(new_root, SystemRequest(timezone=zone, ntp_servers=("a.example",)))
+    assert (new_root / "etc/chrony.conf").read_text() == "driftfile /z\nserver a.example iburst\n"
+
+
 def test_selinux_enforcing_without_a_policy_is_refused(new_root: Path) -> None:
     with pytest.raises(NodeError, match="no SELinux policy"):
         system.configure(new_root, SystemRequest(selinux="enforcing"))

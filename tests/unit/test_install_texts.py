@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -78,6 +79,16 @@ def test_static_profile_with_name_servers_of_both_families() -> None:
     assert made["ipv4"]["dns-search"] == "example.com;"
     assert made["ipv6"]["address1"] == "2001:db8::10/56,2001:db8::1"
     assert made["ipv6"]["dns"] == "2001:db8::53;"
+
+
+def test_a_family_that_is_off_has_neither_servers_nor_domains() -> None:
+    request = NetworkRequest(nameservers=("192.0.2.53", "2001:db8::53"), search=("example.com",))
+    without4 = profile(replace(request, ip="none"))
+    assert dict(without4["ipv4"]) == {"method": "disabled"}
+    assert (without4["ipv6"]["dns"], without4["ipv6"]["dns-search"]) == ("2001:db8::53;", "example.com;")
+    without6 = profile(replace(request, ipv6="ignore"))
+    assert dict(without6["ipv6"]) == {"method": "ignore"}
+    assert (without6["ipv4"]["dns"], without6["ipv4"]["dns-search"]) == ("192.0.2.53;", "example.com;")
 
 
 def test_an_ipv6_address_without_a_prefix_gets_64() -> None:

@@ -179,6 +179,19 @@ def test_the_ending(tmp_path: Path, command: str, ending: str) -> None:
     assert load(write(tmp_path, f"{command}\n{LEAST}")).ending == ending
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--bootproto=static --ip=192.0.2.10 --netmask=255.255.255.255 --gateway=198.51.100.1",
+        "--bootproto=static --ip=192.0.2.10 --netmask=255.255.255.254 --gateway=192.0.2.11",
+        "--ipv6=2001:db8::10/64 --ipv6gateway=fe80::1 --noipv4 --ipv6-dns-search=example.com",
+        "--noipv4 --nameserver=2001:db8::53",
+    ],
+)
+def test_networks_that_are_unusual_and_right(tmp_path: Path, options: str) -> None:
+    assert len(load(write(tmp_path, f"network --device=eth0 {options}\n{LEAST}")).system.networks) == 1
+
+
 def test_autopart_options(tmp_path: Path) -> None:
     text = "autopart --type=thinp --fstype=xfs --nohome --noswap --encrypted --passphrase=geheim --luks-version=luks1\n"
     found = load(write(tmp_path, text + ADDON)).storage
