@@ -3,7 +3,7 @@ VENV = $(shell tools/prepare | tail -n 1)
 PYTHON = $(VENV)/bin/python
 SCENARIO ?=
 
-.PHONY: help demo check lint unit vm vm-list check-all bench clean updates.img product.img install pot check-anaconda
+.PHONY: help demo check lint unit vm vm-list check-all bench clean updates.img product.img rpm image-rpm install pot check-anaconda
 
 help: ## show this
 	@sed -n 's/^\([a-z. -]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -37,6 +37,13 @@ bench: ## the transfer against dd, rsync and unsquashfs: a table, build/bench.js
 
 updates.img product.img: ## the add-on for an existing boot.iso of Anaconda
 	$(PYTHON) -m org_ovirt_node.image.delivery $@ build/$@
+
+rpm: ## the project's RPMs, in build/rpm: make rpm SITELIB=/usr/lib/python3.12/site-packages
+	$(PYTHON) -m org_ovirt_node.image.rpms build build/rpm $(if $(SITELIB),--sitelib $(SITELIB))
+
+image-rpm: ## an update RPM of an image, in build/rpm: make image-rpm IMAGE=node-1.0-1.squashfs
+	@test -n "$(IMAGE)" || { echo "image-rpm: no image is named: make image-rpm IMAGE=FILE" >&2; exit 2; }
+	$(PYTHON) -m org_ovirt_node.cli.image rpm "$(IMAGE)" --output build/rpm
 
 install: ## the add-on into DESTDIR
 	$(PYTHON) -m org_ovirt_node.image.delivery install $(DESTDIR)

@@ -59,8 +59,26 @@ def run_edit(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_rpm(options: argparse.Namespace) -> int:
+    """``rpm``."""
+    from org_ovirt_node.image.updaterpm import make
+
+    print(make(options.file, options.output, common.progress_for(options)))
+    return 0
+
+
 def add(commands: Any) -> None:
-    """The command's options."""
+    """The commands' options."""
+    two = commands.add_parser(
+        "rpm",
+        help="make an update RPM of an image",
+        description="Make an RPM of an image; installing it on a node runs 'nodectl update'.  Needs rpmbuild.",
+    )
+    common.add_progress_option(two)
+    two.add_argument("file", type=Path, metavar="IMAGE")
+    two.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="where the RPM goes (default: here)")
+    two.set_defaults(action=run_rpm)
+
     one = commands.add_parser(
         "edit",
         help="make a new image from an old one",
