@@ -45,7 +45,7 @@ WRONG = (
     (
         "%addon org_ovirt_node --image=http://a/b --nosignature\nnovolume /home\nvolumes /data\n%end\n",
         3,
-        ("volumes /data",),
+        ("unknown line 'volumes'",),
     ),
 )
 
