@@ -214,10 +214,10 @@ def _drop_tags(places: Places, layer: str) -> None:
     """An update that was killed after its last write but one: its volumes are complete, as this boot shows."""
     try:
         node = state(config(places.config)["vg"], places.boot, places.cmdline)
-        for name in (layer, image_of(layer)):
-            volume = node.group.find(name)
-            if volume is not None and volume.incomplete:
-                lvm.drop_tags(f"{node.group.name}/{name}", [lvm.TAG_INCOMPLETE])
+        found = [node.group.find(name) for name in (layer, image_of(layer))]
+        names = [volume.name for volume in found if volume is not None and volume.incomplete]
+        if names:
+            lvm.drop_tags(node.group.name, names, [lvm.TAG_INCOMPLETE])
     except NodeError as exc:
         log.warning("tags stay: %s", exc)
 

@@ -190,9 +190,9 @@ def add_tags(name: str, tags: Sequence[str]) -> None:
     run(["lvchange", *_tag_words(tags), name])
 
 
-def drop_tags(name: str, tags: Sequence[str]) -> None:
-    """Take tags from the LV ``vg/lv``; those that it does not have do no harm."""
-    run(["lvchange", *(word for tag in tags for word in ("--deltag", tag)), name])
+def drop_tags(vg: str, names: Sequence[str], tags: Sequence[str]) -> None:
+    """Take tags from LVs of ``vg``, all in one change; those that they do not have do no harm."""
+    run(["lvchange", *(word for tag in tags for word in ("--deltag", tag)), *(f"{vg}/{name}" for name in names)])
 
 
 def create_linear(vg: str, name: str, size: int, tags: Sequence[str]) -> None:

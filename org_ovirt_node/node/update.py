@@ -192,7 +192,7 @@ class Update:
             self.progress.detail("taking over the image that was read back before")
             return
         lvm.create_linear(self.vg, self.facts.nvr, self.facts.size, [lvm.TAG_INCOMPLETE])
-        self._settle()
+        self._settle(self.facts.nvr)
 
     def transfer(self) -> None:
         """Write the image to its volume."""
@@ -229,7 +229,7 @@ class Update:
         if self.state.group.find(self.facts.nvr) is not None:
             raise NodeError(f"the image {self.facts.nvr} is installed already", hint="See 'nodectl list'.")
         lvm.rename(self.vg, name, self.facts.nvr)
-        self._settle()
+        self._settle(self.facts.nvr)
         self.journal.image = self.facts.nvr
 
     def make_layer(self) -> None:
@@ -243,7 +243,7 @@ class Update:
         journal.save(self.journal, self.places.state)
         tags = [lvm.TAG_INCOMPLETE, lvm.TAG_LAYER]
         lvm.create_thin(self.vg, node.layer.pool, self.layer, node.layer.size, tags)
-        self._settle()
+        self._settle(self.layer)
         device = os.fspath(self.device(self.layer))
         run([f"mkfs.{node.layer_fstype}", *self._mkfs_options(), device])
         work = self.places.work
@@ -350,8 +350,7 @@ class Update:
 
     def finish(self) -> None:
         """Take the tags of the unfinished off, and remove images beyond the slots."""
-        for name in (self.layer, self.facts.nvr):
-            lvm.drop_tags(f"{self.vg}/{name}", [lvm.TAG_INCOMPLETE])
+        lvm.drop_tags(self.vg, [self.layer, self.facts.nvr], [lvm.TAG_INCOMPLETE])
         self.journal.finished = time.strftime(journal.TIME, time.gmtime())
         journal.save(self.journal, self.places.state)
         if not self.prepared.later:
@@ -362,6 +361,7 @@ class Update:
     def _read_state(self) -> NodeState:
         return state(self.vg, self.places.boot, self.places.cmdline)
 
-    def _settle(self) -> None:
-        """Wait until udev has made the links of new volumes."""
-        run(["udevadm", "settle"])
+    def _settle(self, name: str) -> None:
+        """Wait until udev has made the link of the volume ``name``; LVM itself waits for that, where it may."""
+        if not self.device(name).exists():
+            run(["udevadm", "settle"])

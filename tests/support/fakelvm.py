@@ -159,13 +159,13 @@ def named(state: State, name: str) -> str:
 
 def lvchange(state: State, arguments: list[str]) -> Report:
     options, rest = split(arguments, (), ("--addtag", "--deltag", "--permission"))
-    one = state["lvs"][named(state, rest[0])]
-    one["tags"] = [tag for tag in one["tags"] if tag not in options.get("--deltag", [])]
-    one["tags"] += [tag for tag in options.get("--addtag", []) if tag not in one["tags"]]
-    if "--permission" in options:
-        if one["readonly"]:
-            raise Refused("Logical volume is already read-only")
-        one["readonly"] = True
+    for one in [state["lvs"][named(state, name)] for name in rest]:
+        one["tags"] = [tag for tag in one["tags"] if tag not in options.get("--deltag", [])]
+        one["tags"] += [tag for tag in options.get("--addtag", []) if tag not in one["tags"]]
+        if "--permission" in options:
+            if one["readonly"]:
+                raise Refused("Logical volume is already read-only")
+            one["readonly"] = True
     return None
 
 
