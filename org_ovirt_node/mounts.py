@@ -29,15 +29,20 @@ def unmount(target: Path) -> None:
 
 
 @contextmanager
-def mounted(source: str, target: Path, *, fstype: str = "", options: Sequence[str] = ()) -> Iterator[Path]:
-    """Mount ``source`` on ``target`` (made when missing) for the length of the block.  Raises CommandError."""
+def mounted(
+    source: str, target: Path, *, fstype: str = "", options: Sequence[str] = (), hint: str = ""
+) -> Iterator[Path]:
+    """Mount ``source`` on ``target`` (made when missing) for the length of the block.
+
+    Raises CommandError, with ``hint``.
+    """
     target.mkdir(parents=True, exist_ok=True)
     argv = ["mount"]
     if fstype:
         argv += ["-t", fstype]
     if options:
         argv += ["-o", ",".join(options)]
-    run([*argv, source, os.fspath(target)])
+    run([*argv, source, os.fspath(target)], hint=hint)
     try:
         yield target
     finally:

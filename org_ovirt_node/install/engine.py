@@ -98,6 +98,7 @@ class Installation:
         )
         if self.payload.manifest:
             check_disks(self.payload.manifest, (disk.size for disk in self.layout.disks))
+        scan.check_vg_name(self.layout.vg.name)
         self.layer = self.layout.layer.name
 
     def partition(self) -> None:
@@ -157,7 +158,9 @@ class Installation:
         vg = self.layout.vg.name
         options = self.options
         mounts = [
-            Mount(made.path, made.mountpoint, made.fstype) for made in self.created.file_systems if made.mountpoint
+            Mount(made.path, made.mountpoint, made.fstype, made.options)
+            for made in self.created.file_systems
+            if made.mountpoint
         ]
         self.node = self.stack.enter_context(
             node_root(

@@ -87,7 +87,10 @@ def node_root(image: str, layer: Mount, mounts: Sequence[Mount], *, work: Path, 
         ordered = sorted(mounts, key=lambda mount: mount.mountpoint)
         for mount in ordered:
             target = root / mount.mountpoint.lstrip("/")
-            stack.enter_context(mounted(mount.device, target, fstype=mount.fstype, options=mount.options))
+            # As fstab has them, so that a wrong option shows now; but what is filled can be written to.
+            options = [option for option in mount.options if option != "ro"]
+            hint = f"Its mount options are {','.join(options)}: see --fsoptions in the kickstart." if options else ""
+            stack.enter_context(mounted(mount.device, target, fstype=mount.fstype, options=options, hint=hint))
             below = [other.mountpoint for other in ordered if other.mountpoint.startswith(mount.mountpoint + "/")]
             seed(tree, mount.mountpoint, target, below)
         stack.enter_context(chroot_ready(root))

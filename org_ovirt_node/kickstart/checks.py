@@ -21,6 +21,14 @@ _LVM_PARTS = re.compile(
 #: The kernel's name of a mapped device (VG, hyphen, LV, hyphens doubled) has at most 127 bytes.  Half of it for each.
 _LVM_LENGTH = 63
 
+#: Names in /dev: of folders, of single devices, and of kinds of devices (Documentation/admin-guide/devices.txt).
+_DEV = re.compile(
+    "disk|mapper|pts|shm|input|net|block|char|bus|cpu|dri|snd|fd|stdin|stdout|stderr|log|initctl|mqueue|hugepages|"
+    "null|zero|full|u?random|console|core|kmsg|mem|port|kvm|fuse|ptmx|tty|cdrom|rtc|hpet|"
+    "(sd|vd|hd|xvd)[a-z]{1,2}[0-9]*|(fd|loop|dm-|md|ram|zram|nbd|sr|sg|st|tty|ttyS|vcs[au]?|nvme|mmcblk|hvc)[0-9].*",
+    re.ASCII,
+)
+
 #: Mount points that no volume can have, with the reason.
 _MOUNT_FIXED = {
     "/": "the root is the layer; its size is --layer-size",
@@ -28,7 +36,7 @@ _MOUNT_FIXED = {
 }
 _MOUNT_IMAGE = ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/root")
 _MOUNT_KERNEL = ("/dev", "/proc", "/sys", "/run", "/boot")
-_MOUNT_NAME = re.compile(r"(/[A-Za-z0-9_.+@-]+)+", re.ASCII)
+_MOUNT_NAME = re.compile(r"(/[A-Za-z0-9_.+-]+)+", re.ASCII)
 
 
 def url(text: str) -> str:
@@ -132,7 +140,7 @@ def lvm_name(text: str) -> str:
 
 def vg_name(text: str) -> str:
     """A name of a VG; /dev/<vg> must not be there already for something else."""
-    if text in ("disk", "mapper", "pts", "shm", "input", "net", "block", "char", "bus", "cpu", "dri", "snd"):
+    if _DEV.fullmatch(text):
         raise ValueError(f"/dev/{text} belongs to the kernel or to udev")
     return lvm_name(text)
 
@@ -182,7 +190,7 @@ def mountpoint(text: str) -> str:
     if text in _MOUNT_FIXED:
         raise ValueError(f"it cannot be a volume: {_MOUNT_FIXED[text]}")
     if not _MOUNT_NAME.fullmatch(text):
-        raise ValueError("it is not a mount point; accepted is an absolute path of letters, digits and _ . + @ -")
+        raise ValueError("it is not a mount point; accepted is an absolute path of letters, digits and _ . + -")
     top = "/" + text.split("/")[1]
     if top in _MOUNT_IMAGE:
         raise ValueError(f"it cannot be a volume: {top} belongs to the image and its layer")

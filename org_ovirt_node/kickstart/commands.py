@@ -10,19 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from org_ovirt_node.errors import KickstartProblem
-
-
-@dataclass(frozen=True)
-class Place:
-    """A line of a file, for errors."""
-
-    file: str = ""
-    line: int = 0
-
-    def fail(self, message: str, *, hint: str = "") -> NoReturn:
-        # What led here may quote the whole line, with a password.
-        raise KickstartProblem(message, file=self.file, line=self.line, hint=hint) from None
+from org_ovirt_node.kickstart.place import Place
 
 
 @dataclass(frozen=True)

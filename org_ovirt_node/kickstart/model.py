@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Optional
 
+from org_ovirt_node.kickstart.place import NOWHERE, Place
+
 DEFAULT_VG = "onn"
 DEFAULT_POOL = "pool00"
 DEFAULT_SLOTS = 3
@@ -47,7 +49,8 @@ class NodeSection:
 class DiskSelection:
     """``ignoredisk``, ``clearpart`` and ``zerombr``: which disks are ours and what may be wiped.
 
-    ``only_use`` and ``drives`` hold names, /dev/disk links, or globs over serial and wwn, as written.
+    ``only_use`` and ``drives`` hold names, /dev/disk links, or globs over serial and wwn, as written.  The places are
+    those of ``ignoredisk``, ``clearpart`` and ``bootloader``, which all name disks.
     """
 
     only_use: tuple[str, ...] = ()
@@ -56,7 +59,9 @@ class DiskSelection:
     clear_drives: tuple[str, ...] = ()
     initlabel: bool = False
     zerombr: bool = False
-    line: int = 0
+    ignore_place: Place = NOWHERE
+    clear_place: Place = NOWHERE
+    boot_place: Place = NOWHERE
 
 
 @dataclass(frozen=True)

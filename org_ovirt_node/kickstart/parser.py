@@ -29,7 +29,6 @@ from org_ovirt_node.kickstart.commands import (
     BARE_COMMANDS,
     COMMANDS,
     Line,
-    Place,
     check_options,
     options_given,
     read_args,
@@ -38,6 +37,7 @@ from org_ovirt_node.kickstart.commands import (
 )
 from org_ovirt_node.kickstart.fetch import relative_to
 from org_ovirt_node.kickstart.model import NodeSection, Script
+from org_ovirt_node.kickstart.place import Place
 from org_ovirt_node.kickstart.section import ADDON, SECTION, parse_section
 from org_ovirt_node.run import redact
 from org_ovirt_node.urls import redact_url

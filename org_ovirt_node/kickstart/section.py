@@ -15,11 +15,12 @@ from pykickstart.errors import KickstartParseError
 from pykickstart.options import KSOptionParser
 from pykickstart.version import F34
 
-from org_ovirt_node.errors import KickstartProblem
 from org_ovirt_node.kickstart import checks
 from org_ovirt_node.kickstart.model import NodeSection, VolumeRequest
 from org_ovirt_node.kickstart.options import BY_NAME, OPTIONS, Option
+from org_ovirt_node.kickstart.place import Place
 from org_ovirt_node.kickstart.units import ACCEPTED, format_size
+from org_ovirt_node.layout.policy import SWAP_NAME, VOLUMES, volume_name
 from org_ovirt_node.urls import redact_value
 
 ADDON = "org_ovirt_node"
@@ -27,16 +28,11 @@ SECTION = f"%addon {ADDON}"
 LINES = "volume MOUNTPOINT --size=SIZE [--fstype=ext4|xfs]; novolume MOUNTPOINT"
 
 
-class _Place:
+class _Place(Place):
     """Where we are, for errors."""
 
-    def __init__(self, file: str, line: int) -> None:
-        self.file = file
-        self.line = line
-
     def fail(self, message: str, *, hint: str = "") -> NoReturn:
-        # What led here may quote a whole line, with a password.
-        raise KickstartProblem(f"{SECTION}: {message}", file=self.file, line=self.line, hint=hint) from None
+        super().fail(f"{SECTION}: {message}", hint=hint)
 
 
 def _parser(command: str, options: Sequence[Option]) -> argparse.ArgumentParser:
@@ -96,6 +92,7 @@ def parse_section(args: list[str], lines: list[tuple[int, str]], *, file: str = 
     volumes, novolumes = _parse_lines(lines, file)
     section = NodeSection(line=line, volumes=volumes, novolumes=novolumes, **fields)  # type: ignore[arg-type]
     _check_whole(section, place)
+    _check_names(section, file)
     return section
 
 
@@ -117,6 +114,26 @@ def _check_whole(section: NodeSection, place: _Place) -> None:
         place.fail("--key has no manifest to check", hint="Give --manifest=URL as well, or leave --key out.")
     if section.vg == section.pool:
         place.fail(f"--vg={section.vg} and --pool={section.pool} are the same name", hint="Give them different names.")
+
+
+def _check_names(section: NodeSection, file: str) -> None:
+    """Every volume is a LV of its own name, which comes from its mount point."""
+    mountpoints = {default.mountpoint for default in VOLUMES} | {volume.mountpoint for volume in section.volumes}
+    owners: dict[str, list[str]] = {SWAP_NAME: ["swap"], section.pool: ["the thin pool"]}
+    for mountpoint in sorted(mountpoints - set(section.novolumes)):
+        owners.setdefault(volume_name(mountpoint), []).append(mountpoint)
+    for volume in section.volumes:
+        place, name = _Place(file, volume.line), volume_name(volume.mountpoint)
+        try:
+            checks.lvm_name(name)
+        except ValueError as error:
+            place.fail(f"volume {volume.mountpoint}: its logical volume would have the name {name!r}: {error}")
+        others = [owner for owner in owners[name] if owner != volume.mountpoint]
+        if others:
+            place.fail(
+                f"volume {volume.mountpoint}: its logical volume would have the name {name}, as {others[0]} has",
+                hint="Choose another mount point" + (", or --pool." if others[0] == "the thin pool" else "."),
+            )
 
 
 def _parse_lines(lines: list[tuple[int, str]], file: str) -> tuple[tuple[VolumeRequest, ...], tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Optional
 
 from org_ovirt_node.kickstart import checks
@@ -16,6 +17,7 @@ from org_ovirt_node.kickstart.model import (
     StorageRequest,
     VolumeGroupRequest,
 )
+from org_ovirt_node.kickstart.place import NOWHERE
 
 MIB = 1 << 20
 KIB = 1 << 10
@@ -24,6 +26,23 @@ LUKS_VERSIONS = ("luks1", "luks2")
 _LIMIT = 1 << 40
 #: What the kernel and the boot entry can carry on one line.
 _APPEND_LIMIT = 1500
+
+
+#: fstab(5) divides its fields at white space, and a backslash or a "#" has a meaning there.
+_MOUNT_OPTIONS = re.compile(r"([^\s,\\#]+(,[^\s,\\#]+)*)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class _Label:
+    pattern: re.Pattern[str]
+    accepted: str
+
+
+#: ext4 keeps 16 bytes (mke2fs(8), -L), FAT 11 and not all of ASCII (mkfs.fat(8), -n).
+_LABELS = {
+    "/boot": _Label(re.compile(r"[ -~]{1,16}"), "1 to 16 letters of ASCII"),
+    "/boot/efi": _Label(re.compile(r"[A-Za-z0-9_ -]{1,11}"), "1 to 11 letters, digits, blanks and _ -"),
+}
 
 
 def _of(lines: Sequence[Line], *commands: str) -> list[Line]:
@@ -63,7 +82,7 @@ def _luks(line: Line) -> tuple[bool, str, str]:
 
 def selection(lines: Sequence[Line]) -> DiskSelection:
     """``ignoredisk``, ``clearpart`` and ``zerombr`` together."""
-    ignore, clear = _one(lines, "ignoredisk"), _one(lines, "clearpart")
+    ignore, clear, boot = (_one(lines, command) for command in ("ignoredisk", "clearpart", "bootloader"))
     kind = "none"
     if clear is not None:
         kinds = [name for name in ("all", "linux", "none") if f"--{name}" in clear.given]
@@ -73,7 +92,6 @@ def selection(lines: Sequence[Line]) -> DiskSelection:
         label = clear.text("--disklabel")
         if label not in ("", "gpt"):
             clear.fail(f"--disklabel={label} is not supported", hint="A node's disks have a GPT; accepted is gpt.")
-    first = ignore or clear
     return DiskSelection(
         only_use=_words(ignore, "--only-use"),
         ignored=_words(ignore, "--drives"),
@@ -81,7 +99,9 @@ def selection(lines: Sequence[Line]) -> DiskSelection:
         clear_drives=_words(clear, "--drives"),
         initlabel=clear is not None and "--initlabel" in clear.given,
         zerombr=_one(lines, "zerombr") is not None,
-        line=first.place.line if first else 0,
+        ignore_place=ignore.place if ignore else NOWHERE,
+        clear_place=clear.place if clear else NOWHERE,
+        boot_place=boot.place if boot else NOWHERE,
     )
 
 
@@ -107,13 +127,31 @@ def partition(line: Line) -> PartitionRequest:
         max_size=_bytes(line, "--maxsize"),
         fstype=line.text("--fstype"),
         disk=line.text("--ondisk").replace("/dev/", "", 1) if line.text("--ondisk") else "",
-        label=line.text("--label"),
-        options=line.text("--fsoptions"),
+        label=_label(line),
+        options=_options(line),
         encrypted=encrypted,
         passphrase=passphrase,
         luks_version=version,
         line=line.place.line,
     )
+
+
+def _options(line: Line) -> str:
+    """Mount options: they are written into fstab and given to mount(8) as they are."""
+    text = line.text("--fsoptions")
+    if not _MOUNT_OPTIONS.fullmatch(text):
+        line.fail(f"--fsoptions={text!r} are no mount options", hint="Accepted are words with commas between them.")
+    return text
+
+
+def _label(line: Line) -> str:
+    """The label of a file system, which mkfs must take."""
+    text, limit = line.text("--label"), _LABELS.get(line.data.mountpoint)
+    if text and limit is not None and not limit.pattern.fullmatch(text):
+        line.fail(
+            f"{line.data.mountpoint} --label={text!r} cannot be its label", hint=f"Accepted are {limit.accepted}."
+        )
+    return text
 
 
 def volume_group(line: Line) -> VolumeGroupRequest:
@@ -148,7 +186,7 @@ def logical_volume(line: Line) -> LogicalVolumeRequest:
         grow="--grow" in line.given,
         max_size=_bytes(line, "--maxsize"),
         fstype=line.text("--fstype"),
-        options=line.text("--fsoptions"),
+        options=_options(line),
         thinpool="--thinpool" in line.given,
         thin="--thin" in line.given,
         pool=line.text("--poolname"),

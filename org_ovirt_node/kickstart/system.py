@@ -15,7 +15,7 @@ _USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?", re.ASCII)
 #: The largest id that is not reserved: (uid_t) -1 and the one before it mean "none".
 _LARGEST_ID = 0xFFFFFFFD
 _WORD = re.compile(r"[A-Za-z0-9_.@+,:-]+", re.ASCII)
-_UNIT = re.compile(r"[A-Za-z0-9_.@\\:-]+", re.ASCII)
+_UNIT = re.compile(r"[A-Za-z0-9_.@\\:][A-Za-z0-9_.@\\:-]*", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", re.ASCII)
 _KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ +[A-Za-z0-9+/=]+( .*)?", re.ASCII)
 _ENDINGS = {"reboot": "reboot", "poweroff": "poweroff", "shutdown": "poweroff", "halt": "halt"}

@@ -80,7 +80,8 @@ def check_names(vg: str, pool: str, image: ImageFacts, volumes: list[Volume]) ->
             raise LayoutError(f"the names {vg} and {name} are together too long for the kernel", hint="Shorten --vg.")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise LayoutError(f"two logical volumes would have the name {twice[0]}", hint="Choose another mount point.")
+        hint = "Rename the image's file." if twice[0] == image.nvr else "Choose another mount point, or --pool."
+        raise LayoutError(f"two logical volumes would have the name {twice[0]}", hint=hint)
 
 
 def check_firmware(boot: Disk, firmware: tuple[Firmware, ...]) -> None:

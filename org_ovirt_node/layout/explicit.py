@@ -139,7 +139,7 @@ def _placed(context: Context) -> list[Placed]:
         context.fail(first, "there is no /boot partition", hint="Add part /boot --fstype=ext4 --size=1024.")
     named = _disk(context, on_boot, candidates) if on_boot.disk else None
     if named is None or context.boot_drive:
-        chosen = select.boot_disk(candidates, context.everything, context.boot_drive)
+        chosen = select.boot_disk(candidates, context.everything, context.boot_drive, request.selection.boot_place)
         if named is not None and named != chosen:
             context.fail(on_boot.line, f"part /boot is on {named.name}, but bootloader --boot-drive is {chosen.name}")
         named = chosen

@@ -56,6 +56,7 @@ def volumes_and_pool(
     for line in thin:
         _check_thin(line, wanted, fail)
     _check_mounts(thin, node, space, fail)
+    _check_names(lines, image, fail)
     pool = _pool(wanted, space, sum(swap.size for swap in swaps), fail)
     volumes = _grown([(line, _thin(line, image, space.extent)) for line in thin], pool, space, fail)
     if len(swaps) > 1:
@@ -122,6 +123,16 @@ def _check_thin(line: LogicalVolumeRequest, pool: LogicalVolumeRequest, fail: Fa
     least = policy.minimum_size(line.mountpoint, line.fstype or policy.DEFAULT_FS)
     if line.size < least:
         fail(line.line, f"{what}: {human_size(line.size)} is too small; it needs at least {human_size(least)}")
+
+
+def _check_names(lines: Sequence[LogicalVolumeRequest], image: ImageFacts, fail: Fail) -> None:
+    seen: dict[str, int] = {}
+    for line in lines:
+        if line.name in seen:
+            fail(line.line, f"{_what(line)} --name={line.name} was given on line {seen[line.name]} already")
+        seen[line.name] = line.line
+        if line.mountpoint != "/" and line.name in (image.nvr, policy.layer_name(image.nvr)):
+            fail(line.line, f"{_what(line)} --name={line.name}: the image or its layer has this name")
 
 
 def _check_mounts(lines: Sequence[LogicalVolumeRequest], node: NodeSection, space: Space, fail: Fail) -> None:
@@ -206,6 +217,14 @@ def _grown(wanted: list[tuple[LogicalVolumeRequest, Volume]], pool: ThinPool, sp
     layers = space.slots.count
     volumes = [volume for _, volume in wanted]
     full = budget.thin_sum(volumes, layers)
+    kept = space.reserved - space.slots.further
+    if pool.size < full <= pool.size + kept:
+        fail(
+            space.line,
+            f"the volume group keeps {human_size(space.reserved)} free, and the thin volumes, which have "
+            f"{human_size(full)} together with {layers} layers, do not fit beside that",
+            hint="Give a smaller --reserved-space or --reserved-percent.",
+        )
     if full > pool.size:
         fail(
             next(line.line for line, volume in wanted if volume.is_layer),

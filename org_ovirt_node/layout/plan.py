@@ -34,7 +34,7 @@ def plan(
     if not request.autopart:
         return explicit(Context(everything, request, node, image, firmware, boot_drive, file))
     chosen = select.candidates(everything, request.selection)
-    first = select.boot_disk(chosen, everything, boot_drive)
+    first = select.boot_disk(chosen, everything, boot_drive, request.selection.boot_place)
     used = (first, *(disk for disk in chosen if disk is not first))
     budget.check_firmware(first, firmware)
     wiped = select.check_wiping(used, everything, request.selection)

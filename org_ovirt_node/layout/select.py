@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
+from typing import NoReturn
 
 from org_ovirt_node.errors import LayoutError
 from org_ovirt_node.kickstart.model import DiskSelection
+from org_ovirt_node.kickstart.place import Place
 from org_ovirt_node.kickstart.units import human_size
 from org_ovirt_node.layout.model import Disk
 
@@ -52,14 +54,26 @@ def _listed(disks: Iterable[Disk]) -> str:
     return "; ".join(describe(disk) for disk in disks) or "none"
 
 
-def find_all(patterns: Sequence[str], disks: Sequence[Disk], command: str) -> list[Disk]:
-    """The disks of all patterns, in the patterns' order.  Raises LayoutError for a pattern that means none."""
+def _refuse(place: Place, message: str, *, hint: str = "") -> NoReturn:
+    """Blame the line of the kickstart, where there is one."""
+    if place.line:
+        place.fail(message, hint=hint)
+    raise LayoutError(message, hint=hint)
+
+
+def find_all(patterns: Sequence[str], disks: Sequence[Disk], command: str, place: Place) -> list[Disk]:
+    """The disks of all patterns, in the patterns' order.
+
+    Raises KickstartProblem (or LayoutError, without a place) for a pattern that means none.
+    """
     found: dict[Disk, None] = {}
     for pattern in patterns:
         matching = find(pattern, disks)
         if not matching:
-            raise LayoutError(
-                f"{command} names the disk {pattern!r}, and there is none", hint=f"The disks are: {_listed(disks)}."
+            _refuse(
+                place,
+                f"{command} names the disk {pattern!r}, and there is none",
+                hint=f"The disks are: {_listed(disks)}.",
             )
         found.update(dict.fromkeys(matching))
     return list(found)
@@ -81,17 +95,18 @@ def candidates(disks: Sequence[Disk], selection: DiskSelection) -> tuple[Disk, .
     """
     members = {member for disk in disks for member in disk.members}
     whole = [disk for disk in disks if disk.name not in members]
-    ignored = find_all(selection.ignored, disks, "ignoredisk --drives")
-    cleared = find_all(selection.clear_drives, disks, "clearpart --drives")
+    ignored = find_all(selection.ignored, disks, "ignoredisk --drives", selection.ignore_place)
+    cleared = find_all(selection.clear_drives, disks, "clearpart --drives", selection.clear_place)
     if selection.only_use:
-        chosen = find_all(selection.only_use, disks, "ignoredisk --only-use")
+        chosen = find_all(selection.only_use, disks, "ignoredisk --only-use", selection.ignore_place)
     elif cleared:
         chosen = [disk for disk in cleared if disk not in ignored]
     else:
         chosen = [disk for disk in whole if disk not in ignored and not _unusable(disk)]
     for disk in chosen:
         if _unusable(disk):
-            raise LayoutError(f"the disk {describe(disk)} cannot be used: {_unusable(disk)}")
+            named = selection.ignore_place if selection.only_use else selection.clear_place
+            _refuse(named, f"the disk {describe(disk)} cannot be used: {_unusable(disk)}")
     if not chosen:
         unusable = "; ".join(f"{describe(disk)}: {_unusable(disk) or 'ignored by the kickstart'}" for disk in whole)
         raise LayoutError(
@@ -101,20 +116,21 @@ def candidates(disks: Sequence[Disk], selection: DiskSelection) -> tuple[Disk, .
     return tuple(chosen)
 
 
-def boot_disk(disks: Sequence[Disk], everything: Sequence[Disk], boot_drive: str) -> Disk:
-    """The disk that is booted from: ``bootloader --boot-drive``, else the first."""
+def boot_disk(disks: Sequence[Disk], everything: Sequence[Disk], boot_drive: str, place: Place) -> Disk:
+    """The disk that is booted from: ``bootloader --boot-drive`` (said at ``place``), else the first."""
     if not boot_drive:
         return disks[0]
-    found = find_all([boot_drive], everything, "bootloader --boot-drive")
+    found = find_all([boot_drive], everything, "bootloader --boot-drive", place)
     usable = [disk for disk in found if disk in disks]
     if not usable:
-        raise LayoutError(
+        _refuse(
+            place,
             f"bootloader --boot-drive={boot_drive} is {describe(found[0])}, which is not among the disks to be used",
             hint=f"These are used: {_listed(disks)}.",
         )
     if len(usable) > 1:
-        raise LayoutError(
-            f"bootloader --boot-drive={boot_drive} means more than one disk: {_listed(usable)}", hint="Name one."
+        _refuse(
+            place, f"bootloader --boot-drive={boot_drive} means more than one disk: {_listed(usable)}", hint="Name one."
         )
     return usable[0]
 
@@ -152,7 +168,7 @@ def _refusal(disk: Disk, selection: DiskSelection, cleared: Sequence[Disk]) -> s
 
 def check_wiping(used: Sequence[Disk], everything: Sequence[Disk], selection: DiskSelection) -> tuple[str, ...]:
     """Names of the used disks that lose what is on them.  Raises LayoutError when the kickstart does not permit it."""
-    cleared = find_all(selection.clear_drives, everything, "clearpart --drives")
+    cleared = find_all(selection.clear_drives, everything, "clearpart --drives", selection.clear_place)
     for disk in used:
         permit = _refusal(disk, selection, cleared)
         if permit:
@@ -194,7 +210,7 @@ def check_vg_name(vg: str, used: Sequence[Disk], everything: Sequence[Disk]) -> 
 def select_disks(disks: Sequence[Disk], selection: DiskSelection, boot_drive: str = "") -> tuple[Disk, ...]:
     """The disks to use, the boot disk first.  Raises LayoutError when there are none, or one may not be wiped."""
     chosen = candidates(disks, selection)
-    first = boot_disk(chosen, disks, boot_drive)
+    first = boot_disk(chosen, disks, boot_drive, selection.boot_place)
     used = (first, *(disk for disk in chosen if disk is not first))
     check_wiping(used, disks, selection)
     return used

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from org_ovirt_node.errors import StorageError
+from org_ovirt_node.errors import LayoutError, StorageError
 from org_ovirt_node.layout.model import Disk, ExistingPartition
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,18 @@ def open_blivet(images: Optional[Mapping[str, Path]] = None) -> Any:
         # blivet raises many unrelated classes here; all of them mean that the disks cannot be read.
         raise StorageError(f"the disks could not be scanned: {exc}", hint="Look into the log for the device.") from exc
     return handle
+
+
+def check_vg_name(vg: str, dev: Path = Path("/dev")) -> None:
+    """Raise LayoutError when ``/dev/VG`` is something else than the links of a VG: LVM would make none of that name."""
+    place = dev / vg
+    if not os.path.lexists(place):
+        return
+    if place.is_dir() and all(entry.is_symlink() and "dm-" in str(entry.readlink()) for entry in place.iterdir()):
+        return
+    raise LayoutError(
+        f"{place} is there and is no volume group, so none can have the name {vg}", hint="Choose another --vg=NAME."
+    )
 
 
 def _links(device: Any) -> tuple[str, ...]:

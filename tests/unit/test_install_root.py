@@ -6,7 +6,8 @@ import json
 import os
 import signal
 import subprocess
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -205,3 +206,41 @@ def test_boot_loader_and_entry_come_after_the_image_was_read_back() -> None:
     assert names.index("assemble") < names.index("pre-install") < names.index("configure") < names.index("post")
     assert len(set(names)) == len(names)
     assert set(DEVICE_BOUND) <= set(names)
+
+
+@contextmanager
+def assembled(folder: Path, *options: str) -> Iterator[root.NodeRoot]:
+    """A small node with one volume, /var, mounted with ``options``."""
+    tree = folder / "tree"
+    for name in ("usr/bin", "var/lib"):
+        (tree / name).mkdir(parents=True)
+    image = squashfs(tree, folder / "image.squashfs")
+    devices = []
+    for name in ("layer", "var"):
+        with (folder / name).open("wb") as file:
+            file.truncate(8 << 20)
+        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", str(folder / name)], check=True)
+        devices.append(str(folder / name))
+    with root.node_root(
+        str(image),
+        root.Mount(devices[0], "/", "ext4"),
+        [root.Mount(devices[1], "/var", "ext4", options)],
+        work=folder / "work",
+        root=folder / "root",
+    ) as node:
+        yield node
+
+
+def test_volumes_are_mounted_as_fstab_will_have_them(tmp_path: Path) -> None:
+    with assembled(tmp_path, "ro", "nodev", "nofail", "x-systemd.device-timeout=9") as node:
+        assert (node.root / "var/lib").is_dir()
+        (line,) = (line for line in Path("/proc/self/mounts").read_text().splitlines() if f"{node.root}/var " in line)
+        options = line.split()[3].split(",")
+        assert "nodev" in options and "rw" in options
+
+
+def test_a_mount_option_that_means_nothing_is_an_error_of_the_installation(tmp_path: Path) -> None:
+    with pytest.raises(NodeError, match="mount failed") as caught, assembled(tmp_path, "nodev", "bogus=1"):
+        pass
+    assert caught.value.hint == "Its mount options are nodev,bogus=1: see --fsoptions in the kickstart."
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()

@@ -26,6 +26,7 @@ from org_ovirt_node.kickstart.model import (
     UserRequest,
     VolumeGroupRequest,
 )
+from org_ovirt_node.kickstart.place import Place
 from org_ovirt_node.kickstart.standard import load
 
 MIB = 1 << 20
@@ -91,7 +92,9 @@ def test_storage_commands_become_a_request(tmp_path: Path) -> None:
             clear_drives=("sda",),
             initlabel=True,
             zerombr=True,
-            line=1,
+            ignore_place=Place(f"{tmp_path}/ks.cfg", 1),
+            clear_place=Place(f"{tmp_path}/ks.cfg", 2),
+            boot_place=Place(f"{tmp_path}/ks.cfg", 11),
         ),
         partitions=(
             PartitionRequest("biosboot", MIB, fstype="biosboot", disk="sda", line=4),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from org_ovirt_node.errors import KickstartProblem
 from org_ovirt_node.kickstart.model import NodeSection, VolumeRequest
 from org_ovirt_node.kickstart.section import format_section, parse_section
-from org_ovirt_node.layout.policy import LAYER, VOLUMES
+from org_ovirt_node.layout.policy import LAYER, VOLUMES, volume_name
 
 GIB = 1 << 30
 DIGEST = "0123456789abcdef" * 4
@@ -191,6 +191,13 @@ BAD_LINES = [
     ("volume '/da ta' --size=1GiB", "/da ta"),
     ("volume '/data --size=1GiB", "cannot be read"),
     ("novolume", "mount point is missing"),
+    ("volume /a@b --size=1GiB", "_ . + -"),
+    ("volume /-x --size=1GiB", "the name '-x': it is not a name for LVM"),
+    ("volume /x_tmeta --size=1GiB", "LVM keeps this name for itself"),
+    ("volume /snapshot --size=1GiB", "LVM keeps this name for itself"),
+    ("volume /var_log --size=1GiB", "would have the name var_log, as /var/log has"),
+    ("volume /pool00 --size=1GiB", "as the thin pool has. Choose another mount point, or --pool."),
+    ("volume /swap --size=1GiB", "as swap has"),
     ("novolume /var", "share"),
     ("novolume /data", "default volumes"),
     ("novolume /home --size=1GiB", "--size"),
@@ -221,7 +228,9 @@ def test_the_password_of_a_proxy_is_in_no_message_and_no_representation() -> Non
 
 NAME = st.from_regex(r"[a-z][a-z0-9_.+-]{0,20}", fullmatch=True).filter(lambda name: "_t" not in name)
 PATH = st.from_regex(r"(/[A-Za-z0-9_.+'\"$ ~-]*[a-z]){1,3}", fullmatch=True)
-MOUNT = st.from_regex(r"/(data|srv|var/lib)(/[a-z0-9_.+@-]+[a-z]){1,2}", fullmatch=True)
+MOUNT = st.from_regex(r"/(data|srv|var/lib)(/[a-z0-9_.+-]+[a-z]){1,2}", fullmatch=True).filter(
+    lambda name: len(name) < 60
+)
 URL = st.one_of(
     st.builds("http://{}{}".format, st.just("host:8080"), st.from_regex(r"(/[a-z0-9'$&;]*[a-z]){1,3}", fullmatch=True)),
     st.builds("hd:LABEL={}:{}".format, NAME, st.from_regex(r"(/[a-z'\"$#\\]*[a-z]){1,3}", fullmatch=True)),
@@ -230,7 +239,7 @@ SECTIONS = st.builds(
     NodeSection,
     images=st.lists(URL, min_size=1, max_size=3, unique=True).map(tuple),
     nosignature=st.just(True),
-    vg=NAME.map("v".__add__).filter(lambda name: name != "pool00"),
+    vg=NAME.map("vg_".__add__),
     image_slots=st.integers(1, 32),
     layer_size=st.one_of(st.none(), st.integers(LAYER.minimum, 1 << 45)),
     boot_tries=st.integers(1, 9),
@@ -240,7 +249,7 @@ SECTIONS = st.builds(
     volumes=st.lists(
         st.builds(VolumeRequest, MOUNT, st.integers(1 << 30, 1 << 45), st.sampled_from(["", "ext4", "xfs"])),
         max_size=4,
-        unique_by=lambda volume: volume.mountpoint,
+        unique_by=lambda volume: volume_name(volume.mountpoint),
     ).map(tuple),
     novolumes=st.lists(st.sampled_from([v.mountpoint for v in VOLUMES if v.removable]), unique=True).map(tuple),
 )

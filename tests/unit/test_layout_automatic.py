@@ -243,3 +243,8 @@ def test_a_larger_disk_never_has_smaller_volumes(size: int, more: int) -> None:
 def test_the_wiped_disks_are_told() -> None:
     layout = automatic(disk("sda"), disk("sdb", vgs=("old",)), request=replace(AUTO, selection=ALL))
     assert layout.wiped == ("sdb",)
+
+
+def test_an_image_with_the_name_of_a_volume_is_to_be_renamed() -> None:
+    with pytest.raises(LayoutError, match=r"would have the name var.* Rename the image's file"):
+        automatic(disk(), image=replace(IMAGE, nvr="var"))

@@ -140,6 +140,10 @@ REFUSED = [
     ("logvol /var ", "logvol /usr ", 8, "belongs to the image"),
     ("logvol /var ", "logvol /boot ", 8, "boot"),
     ("--fstype=xfs", "--fstype=btrfs", 8, "btrfs"),
+    ("--name=var", "--name=root", 8, "--name=root was given on line 7 already"),
+    ("--name=var", "--name=pool00", 8, "--name=pool00 was given on line 6 already"),
+    ("--name=swap", "--name=var", 9, "--name=var was given on line 8 already"),
+    ("--name=var", "--name=ovirt-node-ng-4.5.5-0.20240101.0", 8, "the image or its layer has this name"),
     ("logvol swap", "logvol swap --thin --poolname=pool00", 9, "cannot be thin"),
     ("logvol swap", "logvol swap --grow", 9, "--grow"),
     ("logvol swap", "logvol swap --vgname=onn --name=s2 --size=1000\nlogvol swap", 5, ""),
@@ -158,6 +162,14 @@ def test_row_32_what_is_no_layout_of_a_node_is_refused_by_its_line(old: str, new
     if said:
         assert message.startswith(f"ks.cfg:{line}: "), message
         assert any(part in message for part in said.split("|")), message
+
+
+@pytest.mark.parametrize("reserved", ["--reserved-percent=99", "--reserved-space=60000"])
+def test_a_reserve_that_leaves_no_room_is_to_blame_itself(reserved: str) -> None:
+    growing = LINES.replace("--size=20000", "--size=1")
+    check(explicit(growing))
+    with pytest.raises(NodeError, match=r"^ks\.cfg:5: .*keeps .* free.*Give a smaller --reserved-space"):
+        explicit(growing.replace("volgroup onn pv.01", f"volgroup onn pv.01 {reserved}"))
 
 
 def test_efi_needs_its_partition() -> None:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from org_ovirt_node.errors import LayoutError
+from org_ovirt_node.errors import KickstartProblem, LayoutError
 from org_ovirt_node.kickstart.model import DiskSelection
 from org_ovirt_node.layout.model import GIB, Disk, ExistingPartition
+from org_ovirt_node.layout.plan import plan
 from org_ovirt_node.layout.select import check_vg_name, check_wiping, select_disks
-from tests.unit.layouts import ALL, AUTO, NODE, automatic, disk
+from tests.unit.layouts import ADDON, ALL, AUTO, BIOS, IMAGE, NODE, automatic, disk, read
 
 SDA = disk("sda", serial="S3Z8NB0K1", wwn="0x5002538d40a1b2c3", links=("by-id/ata-one", "by-path/pci-1"))
 SDB = disk("sdb", serial="S3Z8NB0K2", wwn="naa.6001405abc", links=("by-id/ata-two",))
@@ -54,6 +55,27 @@ def test_a_name_that_means_no_disk_says_what_there_is(selection: str, pattern: s
     assert "sda (64 GiB, serial S3Z8NB0K1); sdb (64 GiB, serial S3Z8NB0K2); sdc (8 GiB, serial OTHER)" in str(
         caught.value
     )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("ignoredisk --only-use=sdz", "ignoredisk --only-use names the disk 'sdz'"),
+        ("ignoredisk --drives=sdz", "ignoredisk --drives names the disk 'sdz'"),
+        ("clearpart --all --drives=sdz", "clearpart --drives names the disk 'sdz'"),
+        ("bootloader --boot-drive=sdz", "bootloader --boot-drive names the disk 'sdz'"),
+        ("bootloader --boot-drive=S3Z8*", "means more than one disk"),
+        ("ignoredisk --only-use=sdd", "the disk sdd (64 GiB) cannot be used: "),
+    ],
+)
+@pytest.mark.parametrize("how", ["autopart", "part /boot --size=1024"])
+def test_what_names_no_disk_is_refused_by_its_line(line: str, said: str, how: str) -> None:
+    request = read(f"\n{line}\n{how}\n{ADDON}\n%end\n")
+    disks = (*THREE, disk("sdd", readonly=True))
+    with pytest.raises(KickstartProblem) as caught:
+        plan(disks, request.storage, request.node, IMAGE, BIOS, request.bootloader.boot_drive)
+    assert caught.value.message.startswith("ks.cfg:2: ")
+    assert said in caught.value.message
 
 
 def test_without_a_command_all_disks_are_used_that_can_be() -> None:
