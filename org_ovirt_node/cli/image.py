@@ -55,7 +55,7 @@ def run_inspect(options: argparse.Namespace) -> int:
     from org_ovirt_node.payload.sources import open_source
     from org_ovirt_node.payload.verity import with_tree
 
-    with open_source(f"file://{options.file.resolve()}") as source:
+    with open_source(options.file.resolve().as_uri()) as source:
         facts = with_tree(squashfs.inspect(source), options.file)
     if options.json:
         print(json.dumps(asdict(facts), sort_keys=True))

@@ -27,7 +27,7 @@ def url_of(text: str) -> str:
     path = Path(text).absolute()
     if not path.exists():
         raise NodeError(f"there is no image {text}", hint=f"Give a file, or a URL that begins with {' '.join(SCHEMES)}")
-    return f"file://{path}"
+    return path.as_uri()
 
 
 def request_of(options: argparse.Namespace) -> Request:

@@ -147,7 +147,7 @@ def edit(request: EditRequest, progress: Progress) -> build.BuiltImage:
 def _facts(image: Path) -> ImageFacts:
     if not image.is_file():
         raise ImageError(f"there is no image {image}")
-    with open_source(f"file://{image.resolve()}") as source:
+    with open_source(image.resolve().as_uri()) as source:
         return with_tree(inspect(source), image)
 
 

@@ -88,7 +88,7 @@ def look(image: Path) -> Payload:
     """What is known of ``image``.  Raises :class:`ImageError` and PayloadError when it is not fit to be shipped."""
     if not image.is_file():
         raise ImageError(f"there is no image {image}")
-    with open_source(f"file://{image.resolve()}") as source:
+    with open_source(image.resolve().as_uri()) as source:
         facts = inspect(source)
     digest = squash.sha256(image)
     beside = image.with_suffix(publish.MANIFEST)

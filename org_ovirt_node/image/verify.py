@@ -137,7 +137,7 @@ def _signature(manifest: Path, key: Path) -> Checked:
 def _content(image: Path, manifest: Manifest) -> Checked:
     """What the image says of itself against its manifest."""
     try:
-        with open_source(f"file://{image.resolve()}") as source:
+        with open_source(image.resolve().as_uri()) as source:
             facts = squashfs.inspect(source)
     except PayloadError as exc:
         return Checked("content", False, str(exc))

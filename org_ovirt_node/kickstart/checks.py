@@ -11,6 +11,9 @@ from org_ovirt_node.layout.policy import BY_MOUNTPOINT, DEFAULT_FS, FS_TYPES, LA
 
 URLS = "file:/PATH, http://…, https://…, nfs:HOST:/PATH, hd:DEVICE:/PATH (or hd:LABEL=NAME:/PATH) or cdrom:/PATH"
 
+#: What is said where a comment cuts a word, and what to do about it.
+CUT = "a '#' within a word begins a comment and cuts the word short"
+QUOTE = "Put the word in quotes."
 #: lvm(8): names of VGs and LVs are made of these, do not start with a hyphen, and are neither "." nor "..".
 _LVM_NAME = re.compile(r"[a-zA-Z0-9+_.][a-zA-Z0-9+_.-]*", re.ASCII)
 #: lvm(8) keeps these for itself, as beginnings and anywhere in a name of an LV.
@@ -39,6 +42,23 @@ _MOUNT_KERNEL = ("/dev", "/proc", "/sys", "/run", "/boot")
 _MOUNT_NAME = re.compile(r"(/[A-Za-z0-9_.+-]+)+", re.ASCII)
 
 
+def cut_by_comment(line: str) -> bool:
+    """True when an unquoted "#" within a word begins a comment, as it does for shlex, and cuts the word short."""
+    quote, before = "", " "
+    characters = iter(line)
+    for character in characters:
+        if character == "\\" and quote != "'":
+            next(characters, "")
+        elif quote:
+            quote = "" if character == quote else quote
+        elif character in "'\"":
+            quote = character
+        elif character == "#":
+            return not before.isspace()
+        before = character
+    return False
+
+
 def url(text: str) -> str:
     """A source of the image."""
     if not text or any(character.isspace() or not character.isprintable() for character in text):
@@ -52,6 +72,11 @@ def url(text: str) -> str:
         path = rest[2:] if rest.startswith("//") else rest
         if not path.startswith("/") or path.endswith("/"):
             raise ValueError("it has no absolute path; accepted is file:/PATH or file:///PATH")
+        for character in "?#":
+            if character in path:
+                raise ValueError(
+                    f"it has a {character} in it, which ends the path; accepted is %{ord(character):X} for it"
+                )
         return text
     if scheme == "cdrom":
         _absolute(rest, "cdrom:/PATH")

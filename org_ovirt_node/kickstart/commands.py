@@ -107,6 +107,8 @@ COMMANDS = {
     "firstboot": Command(_options("--disable"), many=True, harmless=True),
 }
 
+#: What people write for options that pykickstart calls otherwise.
+SPELLED = {("firewall", "--enable"): "--enabled", ("firewall", "--disable"): "--disabled"}
 #: Commands after which old versions of pykickstart pass over anything with a warning.
 BARE_COMMANDS = ("zerombr", "skipx")
 
@@ -215,10 +217,13 @@ def secrets_in(command: str, args: Sequence[Arg]) -> list[str]:
 def check_options(name: str, given: dict[str, tuple[str, ...]], place: Place) -> None:
     """Refuse an option that pykickstart knows and that we do not take, or that is there twice."""
     command = COMMANDS[name]
+    supported = ", ".join(SPELLED.get((name, option), option) for option in command.options) or "no options"
     for option, values in given.items():
         if option not in command.options:
             key = ("part" if name == "partition" else name, option)
-            why = REFUSED_OPTIONS.get(key, f"Supported are {', '.join(command.options) or 'no options'}.")
+            why = REFUSED_OPTIONS.get(key, f"Supported are {supported}.")
             place.fail(f"{name}: the option {option} is not supported", hint=why)
         if len(values) > 1:
             place.fail(f"{name}: the option {option} is given {len(values)} times", hint="Give it once.")
+    if name == "ignoredisk" and len(given) > 1:
+        place.fail(f"{name}: {' and '.join(given)} exclude each other")

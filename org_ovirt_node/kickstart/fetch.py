@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 
@@ -44,7 +44,13 @@ def local_path(source: str) -> Path:
     """The path of a source that is not on a web server.  Raises KickstartProblem for another scheme."""
     scheme, colon, _ = source.partition(":")
     if colon and scheme == "file":
-        return Path(urlsplit(source).path)
+        parts = urlsplit(source)
+        if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
+            raise KickstartProblem(
+                f"{redact_url(source)} does not name a file of this machine",
+                hint="Accepted is a path, or file:///PATH.",
+            )
+        return Path(unquote(parts.path))
     if "://" in source:
         raise KickstartProblem(
             f"a kickstart cannot be read from {redact_url(source)}",

@@ -25,6 +25,7 @@ from pykickstart.sections import (
 )
 
 from org_ovirt_node.errors import KickstartProblem, NodeError
+from org_ovirt_node.kickstart.checks import CUT, QUOTE, cut_by_comment
 from org_ovirt_node.kickstart.commands import (
     BARE_COMMANDS,
     COMMANDS,
@@ -130,6 +131,8 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
         """Called for every line: pykickstart would pass over the first of these in silence."""
         if self._state == STATE_COMMANDS and line.lstrip().startswith("%ksappend"):
             self.place.fail("%ksappend is not supported", hint="Use %include.")
+        if self._state == STATE_COMMANDS and cut_by_comment(line):
+            self.place.fail(CUT, hint=QUOTE)
         if line.strip() == "%include":
             self.place.fail("%include without the name of a file")
 

@@ -142,6 +142,8 @@ def _parse_lines(lines: list[tuple[int, str]], file: str) -> tuple[tuple[VolumeR
     seen: dict[str, str] = {}
     for number, text in lines:
         place = _Place(file, number)
+        if checks.cut_by_comment(text):
+            place.fail(checks.CUT, hint=checks.QUOTE)
         try:
             words = shlex.split(text, comments=True)
         except ValueError as error:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Optional
 
-from org_ovirt_node.kickstart.commands import Line
+from org_ovirt_node.kickstart.commands import SPELLED, Line
 from org_ovirt_node.kickstart.model import GroupRequest, SshKeyRequest, SystemRequest, UserRequest
 from org_ovirt_node.kickstart.network import hostname, profiles
 
@@ -147,7 +147,7 @@ def _choice(lines: Sequence[Line], command: str, options: Sequence[str]) -> str:
         return ""
     found = [option for option in options if option in line.given]
     if len(found) != 1:
-        line.fail(f"give exactly one of {', '.join(options)}")
+        line.fail(f"give exactly one of {', '.join(SPELLED.get((command, option), option) for option in options)}")
     return found[0]
 
 

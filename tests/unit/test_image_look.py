@@ -12,6 +12,7 @@ import pytest
 
 from org_ovirt_node.cli.common import main as program
 from org_ovirt_node.cli.image import parser
+from org_ovirt_node.cli.nodectl_update import url_of
 from org_ovirt_node.image import squash
 from org_ovirt_node.image.compare import PackageChange, compare_packages
 from org_ovirt_node.image.contents import DEB, RPM, Package, dpkg_packages, packages
@@ -250,3 +251,12 @@ def test_the_signature_of_the_manifest(tmp_path: Path) -> None:
         stream.write("\n")
     status, checks = results(made, "--key", certificate)
     assert status == 1 and checks["signature"] is False
+
+
+def test_any_file_name_is_taken_as_it_is(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path / "root")
+    for name in ("a#b.squashfs", "a?b.squashfs", "a%41.squashfs"):
+        done = image("inspect", "--json", squashfs(tree, tmp_path / name))
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["size"] == (tmp_path / name).stat().st_size
+        assert url_of(str(tmp_path / name)) == (tmp_path / name).as_uri()

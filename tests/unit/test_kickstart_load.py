@@ -353,6 +353,9 @@ def test_a_kickstart_and_what_it_includes_come_from_a_web_server(tmp_path: Path)
         ("/no/such.ks", r"/no/such\.ks cannot be read: No such file"),
         ("/", "cannot be read: Is a directory"),
         ("ftp://host/ks.cfg", "Accepted are a path"),
+        ("file://host/ks.cfg", "file://host/ks.cfg does not name a file of this machine"),
+        ("file:/ks.cfg#a", "does not name a file of this machine"),
+        ("http://", "it is no web address"),
         ("http://127.0.0.1:1/ks.cfg", "cannot be read: .*refused"),
     ],
 )
