@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Optional
 
-from org_ovirt_node.cli import common, image_edit, image_look
+from org_ovirt_node.cli import common, image_look, image_make
 from org_ovirt_node.image import build, profile, runtime, squash, summary
 from org_ovirt_node.image.cache import default_folder
 from org_ovirt_node.progress import human
@@ -33,7 +33,7 @@ def request_from(options: argparse.Namespace) -> build.BuildRequest:
         cache=None if options.no_cache else default_folder(),
         refresh=options.refresh,
         verity=not options.no_verity,
-        signer=image_edit.signer_from(options),
+        signer=image_make.signer_from(options),
     )
 
 
@@ -85,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--compression", choices=squash.COMPRESSIONS, default=squash.COMPRESSIONS[0])
     one.add_argument("--level", type=int, default=squash.ZSTD_LEVEL, help="of zstd (default: %(default)s)")
     one.add_argument("--no-verity", action="store_true", help="append no hash tree (dm-verity)")
-    image_edit.add_signing(one)
+    image_make.add_signing(one)
     one.add_argument("--no-cache", action="store_true", help="make everything anew and keep nothing of it")
     one.add_argument("--refresh", action="store_true", help="take new packages even if there are some in the cache")
     one.add_argument("--summary", action="store_true", help="say what takes the space")
@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
     two.add_argument("--packages", action="store_true", help="list the packages in it (needs root)")
     two.set_defaults(action=run_inspect)
     image_look.add(commands)
-    image_edit.add(commands)
+    image_make.add(commands)
     return top
 
 

@@ -1,4 +1,4 @@
-"""``ovirt-node-image edit``: a new image from an old one."""
+"""``ovirt-node-image``: the commands that make something of what is there: edit, rpm, disk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from org_ovirt_node.cli import common
-from org_ovirt_node.image import build, edit, insert, profile, publish, runtime
+from org_ovirt_node.image import build, disks, edit, insert, profile, publish, runtime
 from org_ovirt_node.mounts import keep_private
 
 EPILOG = """\
@@ -67,8 +67,29 @@ def run_rpm(options: argparse.Namespace) -> int:
     return 0
 
 
+def run_disk(options: argparse.Namespace) -> int:
+    """``disk``."""
+    formats = options.format or [disks.QCOW2]
+    for made in disks.convert(options.file, formats, options.output, common.progress_for(options)):
+        print(made.path)
+    return 0
+
+
 def add(commands: Any) -> None:
     """The commands' options."""
+    three = commands.add_parser(
+        "disk",
+        help="make an installed disk image ready to be handed out",
+        description="Write a raw disk image that was installed to as qcow2, or compressed with a block map (bmap).",
+    )
+    common.add_progress_option(three)
+    three.add_argument("file", type=Path, metavar="DISK", help="what ovirt-node-install --disk-image made")
+    three.add_argument(
+        "--format", action="append", choices=disks.FORMATS, help="qcow2 (the default) or another; may be repeated"
+    )
+    three.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="where it goes (default: here)")
+    three.set_defaults(action=run_disk)
+
     two = commands.add_parser(
         "rpm",
         help="make an update RPM of an image",
