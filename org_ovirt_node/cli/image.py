@@ -14,6 +14,7 @@ from typing import Optional
 from org_ovirt_node.cli import common, image_look, image_make
 from org_ovirt_node.image import build, profile, runtime, squash, summary
 from org_ovirt_node.image.cache import default_folder
+from org_ovirt_node.mounts import keep_private
 from org_ovirt_node.progress import human
 
 PROGRAM = "ovirt-node-image"
@@ -39,7 +40,10 @@ def request_from(options: argparse.Namespace) -> build.BuildRequest:
 
 def run_build(options: argparse.Namespace) -> int:
     """``build``."""
-    built = build.build(request_from(options), common.progress_for(options))
+    request = request_from(options)
+    build.check(request)
+    keep_private()
+    built = build.build(request, common.progress_for(options))
     if options.summary:
         print(summary.as_text(built.summary, built.size), file=sys.stderr if options.json_progress else sys.stdout)
     print(build.as_json(built) if options.json_progress else os.fspath(built.path))

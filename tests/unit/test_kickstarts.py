@@ -172,6 +172,16 @@ def test_a_composed_tree_has_a_profile(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMPOSE)
+def test_a_composed_tree_has_what_nodectl_needs(name: str) -> None:
+    spec = (PROJECT / "packaging/ovirt-node.spec").read_text()
+    run_time = spec.partition("%package runtime")[2].partition("%description")[0]
+    needed = set(re.findall(r"(?m)^Requires:\s+([\w-]+)$", run_time))
+    assert {"lvm2", "python3-requests"} <= needed
+    handler, _ = read((KICKSTARTS / name).read_text(), "RHEL10")
+    assert needed <= set(handler.packages.packageList)
+
+
+@pytest.mark.parametrize("name", COMPOSE)
 def test_the_signed_boot_loader_of_a_composed_tree_is_kept(name: str, tmp_path: Path) -> None:
     from org_ovirt_node.boot.efi import find_efi
 

@@ -132,6 +132,22 @@ def test_the_list_is_what_nodectl_prints(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert any(line.startswith(f"{OLD} (") for line in text.splitlines())
 
 
+def test_nodectl_takes_what_it_is_called_with(package: tuple[Path, Path]) -> None:
+    """The words in the script, read by nodectl itself, find the image and are enough to take it."""
+    from org_ovirt_node.cli import nodectl, nodectl_update
+    from org_ovirt_node.payload.choose import open_payload
+
+    image, made = package
+    scripts = subprocess.run(["rpm", "-qp", "--scripts", made], capture_output=True, text=True, check=True).stdout
+    call = next(line for line in scripts.splitlines() if line.startswith("elif ! /usr/sbin/nodectl update"))
+    words = call.removeprefix("elif ! /usr/sbin/nodectl ").removesuffix("; then").split()
+    words = [word.replace(updaterpm.FOLDER, str(image.parent)) for word in words]
+    request = nodectl_update.request_of(nodectl.parser().parse_args(words))
+    with open_payload(request.section) as payload:
+        assert (payload.facts.nvr, payload.sha256) == (NVR, squash.sha256(image))
+        assert payload.manifest is not None and payload.manifest.minimum_memory == 1 << 30
+
+
 def test_an_update_that_fails_keeps_the_image_and_says_what_to_do(package: tuple[Path, Path], node: Path) -> None:
     image, made = package
     (node / "status").write_text("1")
