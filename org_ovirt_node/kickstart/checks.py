@@ -241,4 +241,5 @@ def not_removable(mount: str) -> str:
 
 def is_manifest(image: str) -> bool:
     """True when an ``--image`` names a manifest (docs/manifest.md) and not the image itself."""
-    return image.partition("?")[0].endswith(".json")
+    path = urlsplit(image).path if image.startswith(("http:", "https:")) else image
+    return path.endswith(".json")

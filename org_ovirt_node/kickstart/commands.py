@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Optional
 
 from org_ovirt_node.kickstart.place import Place
 
@@ -28,6 +28,16 @@ class Line:
     def text(self, option: str) -> str:
         """The value of an option as written, empty when it was not."""
         return self.given.get(option, ("",))[-1]
+
+
+def lines_of(lines: Sequence[Line], *commands: str) -> list[Line]:
+    """The lines with one of these commands, in their order."""
+    return [line for line in lines if line.command in commands]
+
+
+def line_of(lines: Sequence[Line], command: str) -> Optional[Line]:
+    """The line of a command that is given once, if it is there."""
+    return next(iter(lines_of(lines, command)), None)
 
 
 @dataclass(frozen=True)

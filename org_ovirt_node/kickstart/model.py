@@ -91,7 +91,6 @@ class VolumeGroupRequest:
     extent_size: int = 0
     reserved_space: int = 0
     reserved_percent: int = 0
-    existing: bool = False
     line: int = 0
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from org_ovirt_node.kickstart import checks
-from org_ovirt_node.kickstart.commands import Line
+from org_ovirt_node.kickstart.commands import Line, line_of, lines_of
 from org_ovirt_node.kickstart.model import (
     BootloaderRequest,
     DiskSelection,
@@ -45,14 +45,6 @@ _LABELS = {
 }
 
 
-def _of(lines: Sequence[Line], *commands: str) -> list[Line]:
-    return [line for line in lines if line.command in commands]
-
-
-def _one(lines: Sequence[Line], command: str) -> Optional[Line]:
-    return next(iter(_of(lines, command)), None)
-
-
 def _bytes(line: Line, option: str, unit: int = MIB, *, least: int = 1) -> int:
     """The value of a size option in bytes; 0 when it is not there."""
     text = line.text(option)
@@ -82,7 +74,7 @@ def _luks(line: Line) -> tuple[bool, str, str]:
 
 def selection(lines: Sequence[Line]) -> DiskSelection:
     """``ignoredisk``, ``clearpart`` and ``zerombr`` together."""
-    ignore, clear, boot = (_one(lines, command) for command in ("ignoredisk", "clearpart", "bootloader"))
+    ignore, clear, boot = (line_of(lines, command) for command in ("ignoredisk", "clearpart", "bootloader"))
     kind = "none"
     if clear is not None:
         kinds = [name for name in ("all", "linux", "none") if f"--{name}" in clear.given]
@@ -98,7 +90,7 @@ def selection(lines: Sequence[Line]) -> DiskSelection:
         clear=kind,
         clear_drives=_words(clear, "--drives"),
         initlabel=clear is not None and "--initlabel" in clear.given,
-        zerombr=_one(lines, "zerombr") is not None,
+        zerombr=line_of(lines, "zerombr") is not None,
         ignore_place=ignore.place if ignore else NOWHERE,
         clear_place=clear.place if clear else NOWHERE,
         boot_place=boot.place if boot else NOWHERE,
@@ -213,13 +205,13 @@ def _percent(line: Line, option: str) -> int:
 
 def storage(lines: Sequence[Line]) -> StorageRequest:
     """All storage commands.  Raises KickstartProblem when they contradict each other."""
-    auto = _one(lines, "autopart")
+    auto = line_of(lines, "autopart")
     # Both together are refused by pykickstart.
     request = StorageRequest(
         selection=selection(lines),
-        partitions=tuple(partition(line) for line in _of(lines, "part", "partition")),
-        vgs=tuple(volume_group(line) for line in _of(lines, "volgroup")),
-        volumes=tuple(logical_volume(line) for line in _of(lines, "logvol")),
+        partitions=tuple(partition(line) for line in lines_of(lines, "part", "partition")),
+        vgs=tuple(volume_group(line) for line in lines_of(lines, "volgroup")),
+        volumes=tuple(logical_volume(line) for line in lines_of(lines, "logvol")),
     )
     return _automatic(auto, request.selection) if auto is not None else request
 
@@ -248,7 +240,7 @@ def _automatic(line: Line, disks: DiskSelection) -> StorageRequest:
 
 def bootloader(lines: Sequence[Line]) -> BootloaderRequest:
     """The ``bootloader`` command, or its defaults."""
-    line = _one(lines, "bootloader")
+    line = line_of(lines, "bootloader")
     if line is None:
         return BootloaderRequest()
     location = line.text("--location") or "mbr"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Optional
 
-from org_ovirt_node.kickstart.commands import SPELLED, Line
+from org_ovirt_node.kickstart.commands import SPELLED, Line, line_of, lines_of
 from org_ovirt_node.kickstart.model import GroupRequest, SshKeyRequest, SystemRequest, UserRequest
 from org_ovirt_node.kickstart.network import hostname, profiles
 
@@ -19,14 +19,6 @@ _UNIT = re.compile(r"[A-Za-z0-9_.@\\:][A-Za-z0-9_.@\\:-]*", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", re.ASCII)
 _KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ +[A-Za-z0-9+/=]+( .*)?", re.ASCII)
 _ENDINGS = {"reboot": "reboot", "poweroff": "poweroff", "shutdown": "poweroff", "halt": "halt"}
-
-
-def _of(lines: Sequence[Line], command: str) -> list[Line]:
-    return [line for line in lines if line.command == command]
-
-
-def _one(lines: Sequence[Line], command: str) -> Optional[Line]:
-    return next(iter(_of(lines, command)), None)
 
 
 def _matching(line: Line, what: str, text: str, pattern: re.Pattern[str]) -> str:
@@ -61,7 +53,7 @@ def _secret(line: Line, text: str) -> str:
 
 def root(lines: Sequence[Line]) -> Optional[UserRequest]:
     """``rootpw``."""
-    line = _one(lines, "rootpw")
+    line = line_of(lines, "rootpw")
     if line is None:
         return None
     return UserRequest(
@@ -127,7 +119,7 @@ def _no_twins(lines: Sequence[Line], option: str) -> None:
 
 
 def _services(lines: Sequence[Line]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    line = _one(lines, "services")
+    line = line_of(lines, "services")
     if line is None:
         return (), ()
     lists = []
@@ -142,7 +134,7 @@ def _services(lines: Sequence[Line]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _choice(lines: Sequence[Line], command: str, options: Sequence[str]) -> str:
     """The one of ``options`` that is given; more than one, or none, is an error."""
-    line = _one(lines, command)
+    line = line_of(lines, command)
     if line is None:
         return ""
     found = [option for option in options if option in line.given]
@@ -152,7 +144,7 @@ def _choice(lines: Sequence[Line], command: str, options: Sequence[str]) -> str:
 
 
 def _keyboard(lines: Sequence[Line]) -> tuple[str, tuple[str, ...]]:
-    line = _one(lines, "keyboard")
+    line = line_of(lines, "keyboard")
     if line is None:
         return "", ()
     plain = str(getattr(line.data, "_keyboard", "") or "")
@@ -168,8 +160,8 @@ def _keyboard(lines: Sequence[Line]) -> tuple[str, tuple[str, ...]]:
 
 
 def _timezone(lines: Sequence[Line]) -> tuple[str, bool, tuple[str, ...]]:
-    line = _one(lines, "timezone")
-    servers = [hostname(source, source.text("--ntp-server")) for source in _of(lines, "timesource")]
+    line = line_of(lines, "timezone")
+    servers = [hostname(source, source.text("--ntp-server")) for source in lines_of(lines, "timesource")]
     if line is None:
         return "", True, tuple(servers)
     servers += [hostname(line, word.strip()) for word in line.text("--ntpservers").split(",") if word.strip()]
@@ -181,24 +173,24 @@ def _timezone(lines: Sequence[Line]) -> tuple[str, bool, tuple[str, ...]]:
 
 
 def _lang(lines: Sequence[Line]) -> str:
-    line = _one(lines, "lang")
+    line = line_of(lines, "lang")
     return _matching(line, "a locale such as en_US.UTF-8", str(line.data.lang), _WORD) if line else ""
 
 
 def system(lines: Sequence[Line]) -> SystemRequest:
     """All commands that describe the installed system.  Raises KickstartProblem for values that mean nothing."""
-    _no_twins(_of(lines, "user"), "--name")
-    _no_twins(_of(lines, "group"), "--name")
+    _no_twins(lines_of(lines, "user"), "--name")
+    _no_twins(lines_of(lines, "group"), "--name")
     enabled, disabled = _services(lines)
     keymap, layouts = _keyboard(lines)
     zone, utc, servers = _timezone(lines)
-    name, networks = profiles(_of(lines, "network"))
+    name, networks = profiles(lines_of(lines, "network"))
     firewall = _choice(lines, "firewall", ("--enable", "--disable"))
     return SystemRequest(
         root=root(lines),
-        users=tuple(user(line) for line in _of(lines, "user")),
-        groups=tuple(_group(line) for line in _of(lines, "group")),
-        sshkeys=tuple(_sshkey(line) for line in _of(lines, "sshkey")),
+        users=tuple(user(line) for line in lines_of(lines, "user")),
+        groups=tuple(_group(line) for line in lines_of(lines, "group")),
+        sshkeys=tuple(_sshkey(line) for line in lines_of(lines, "sshkey")),
         lang=_lang(lines),
         keymap=keymap,
         xlayouts=layouts,

@@ -17,7 +17,6 @@ _PURPOSE = {
     Role.ESP: "EFI system partition",
     Role.BOOT: "kernels and boot entries",
     Role.PV: "physical volume",
-    Role.RAID: "RAID member",
 }
 
 

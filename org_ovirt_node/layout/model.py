@@ -24,7 +24,6 @@ class Role(Enum):
     ESP = "esp"
     BOOT = "boot"
     PV = "pv"
-    RAID = "raid"
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,6 @@ class VolumeGroup:
     extent_size: int = 4 * MIB
     #: Names of the disks whose PV partitions form it.
     disks: tuple[str, ...] = ()
-    #: True when the VG exists already and is kept.
-    existing: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Optional
 from urllib.parse import urlsplit, urlunsplit
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.kickstart.checks import is_manifest
 from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.payload import manifest as manifests
 from org_ovirt_node.payload import signature as signatures
@@ -20,8 +21,6 @@ from org_ovirt_node.payload.source import Source, redact_url
 from org_ovirt_node.payload.sources import WORKDIR, Patience, open_source
 from org_ovirt_node.payload.squashfs import SUPERBLOCK, inspect, read_superblock
 from org_ovirt_node.payload.verity import with_tree
-
-MANIFEST_SUFFIX = ".json"
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class _Chooser:
     def choose(self) -> tuple[list[str], Optional[Manifest], bool]:
         """Where the image is, its manifest, and whether a signature vouches for that."""
         images = list(self.node.images)
-        named = [url for url in images if _is_manifest(url)]
+        named = [url for url in images if is_manifest(url)]
         if not images:
             raise PayloadError("No image is named", hint="Give --image.")
         if named and (len(named) < len(images) or self.node.manifest):
@@ -163,14 +162,6 @@ class _Chooser:
         if count > limit:
             raise PayloadError(f"{redact_url(url)} is larger than the {limit >> 10} KiB that it may have")
         return bytes(buffer[:count])
-
-
-def _path(url: str) -> str:
-    return urlsplit(url).path if url.startswith(("http:", "https:")) else url
-
-
-def _is_manifest(url: str) -> bool:
-    return _path(url).endswith(MANIFEST_SUFFIX)
 
 
 def with_suffix(url: str, suffix: str) -> str:

@@ -16,7 +16,7 @@ from org_ovirt_node.run import run
 
 log = logging.getLogger(__name__)
 
-FORMATS = {Role.BIOSBOOT: "biosboot", Role.ESP: "efi", Role.PV: "lvmpv", Role.RAID: "mdmember"}
+FORMATS = {Role.BIOSBOOT: "biosboot", Role.ESP: "efi", Role.PV: "lvmpv"}
 #: The part of a master boot record that holds code (UEFI specification 2.10, table 5.1).
 BOOT_CODE = 440
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from org_ovirt_node.errors import KickstartProblem
+from org_ovirt_node.kickstart import checks
 from org_ovirt_node.kickstart.model import NodeSection, VolumeRequest
 from org_ovirt_node.kickstart.section import format_section, parse_section
 from org_ovirt_node.layout.policy import LAYER, VOLUMES, volume_name
@@ -284,3 +285,20 @@ def test_garbage_is_a_kickstart_problem_and_nothing_else(args: list[str], lines:
         parse_section([*GOOD, *args], list(enumerate(lines)))
     except KickstartProblem as problem:
         assert problem.message
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        ("http://h/a.json", True),
+        ("https://h/a.json?x#y", True),
+        ("http://h/a.json#y", True),
+        ("http://h/a?x=.json", False),
+        ("file:/a.json", True),
+        ("hd:sda1:/a?b.json", True),
+        ("hd:sda1:/a.json?b", False),
+        ("nfs:h:/a.squashfs", False),
+    ],
+)
+def test_what_is_the_name_of_a_manifest(image: str, found: bool) -> None:
+    assert checks.is_manifest(image) is found
