@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Optional, Protocol, TextIO
 
+from org_ovirt_node.kickstart.units import human_size
+
 #: Seconds between two reports of the same transfer.
 INTERVAL = 0.5
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 class Progress(Protocol):
@@ -28,12 +29,8 @@ class Progress(Protocol):
 
 
 def human(size: float) -> str:
-    """``size`` bytes with a binary unit, for people."""
-    unit = 0
-    while abs(size) >= 1024 and unit < len(UNITS) - 1:
-        size /= 1024
-        unit += 1
-    return f"{size:.0f} B" if unit == 0 else f"{size:.1f} {UNITS[unit]}"
+    """``size`` bytes with a binary unit, for people who see it change."""
+    return human_size(size, steady=True)
 
 
 @dataclass

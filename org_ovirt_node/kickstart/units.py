@@ -59,10 +59,14 @@ def format_size(size: int) -> str:
     return "0B"
 
 
-def human_size(size: int) -> str:
-    """``size`` for people, rounded: ``7.9 GiB``.  Not for reading back."""
-    for unit in _WRITTEN:
-        if size >= UNITS[unit]:
+def human_size(size: float, *, steady: bool = False) -> str:
+    """``size`` bytes for people, rounded: ``7.9 GiB``, ``20 GiB``.  Not for reading back.
+
+    ``steady``: always with one decimal, for figures that change while somebody looks.
+    """
+    for unit in _WRITTEN[:-1]:
+        if abs(size) >= UNITS[unit]:
             value = size / UNITS[unit]
-            return f"{value:.0f} {unit}" if value >= 100 or value == int(value) else f"{value:.1f} {unit}"
-    return f"{size} B"
+            whole = not steady and (value >= 100 or value == int(value))
+            return f"{value:.0f} {unit}" if whole else f"{value:.1f} {unit}"
+    return f"{size:.0f} B"

@@ -21,7 +21,7 @@ LEAST = "autopart --type=thinp\n" + ADDON
 
 def write(folder: Path, text: str, name: str = "ks.cfg") -> str:
     path = folder / name
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     return str(path)
 
 
