@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--release", required=True, help="third part of the image's NVR")
     one.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="where the image goes (default: here)")
     one.add_argument(
-        "--root", type=Path, metavar="DIR", help="take this root tree instead of packages (it is not changed)"
+        "--root", type=Path, metavar="DIR|IMAGE", help="take this root tree, or what is in this image, not packages"
     )
     one.add_argument("--form", choices=build.FORMS, default=build.FORMS[0], help="a root tree, or a LiveOS/rootfs.img")
     one.add_argument("--compression", choices=squash.COMPRESSIONS, default=squash.COMPRESSIONS[0])

@@ -18,6 +18,7 @@ from typing import Optional
 from org_ovirt_node.errors import CommandError, ImageError
 from org_ovirt_node.image import debian, initramfs, labels, packagedb, perhost, publish, runtime, squash, summary
 from org_ovirt_node.image.cache import Cache, default_folder
+from org_ovirt_node.image.contents import opened
 from org_ovirt_node.image.profile import Profile
 from org_ovirt_node.mounts import overlaid
 from org_ovirt_node.payload.facts import LIVEOS, TREE
@@ -40,7 +41,7 @@ DATE = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(frozen=True)
 class BuildRequest:
-    """What to build.  ``root``: take this tree, which stays as it is, and no packages."""
+    """What to build.  ``root``: take this tree, or what is in this image, and no packages; it stays as it is."""
 
     profile: Profile
     version: str
@@ -94,8 +95,8 @@ def check(request: BuildRequest) -> None:
         raise ImageError(f"the NVR {request.nvr} is longer than {NVR_LENGTH} characters")
     if request.form not in FORMS:
         raise ImageError(f"unknown form {request.form!r}", hint=f"Known are {', '.join(FORMS)}.")
-    if request.root is not None and not (request.root / "usr").is_dir():
-        raise ImageError(f"{request.root} is not a root tree: it has no /usr")
+    if request.root is not None and not (request.root / "usr").is_dir() and not request.root.is_file():
+        raise ImageError(f"{request.root} is neither an image nor a root tree: it has no /usr")
     if os.geteuid() != 0:
         raise ImageError("building an image needs root", hint="Run it with sudo.")
     if request.verity and shutil.which("veritysetup") is None:
@@ -268,7 +269,7 @@ def build(request: BuildRequest, progress: Progress) -> BuiltImage:
                 source = debian.stage_root(request.profile, cache, progress, fresh=request.refresh)
                 key = source.name
             else:
-                source, key = request.root.resolve(), ""
+                source, key = stack.enter_context(opened(request.root.resolve())), ""
         epoch = source_date(source)
         tree = stack.enter_context(writable(source, work))
         with watch.stage("node"):

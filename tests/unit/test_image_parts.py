@@ -184,7 +184,7 @@ def request(tmp_path: Path) -> build.BuildRequest:
         ({"form": "tar"}, "unknown form"),
         ({"version": "1" * 100}, "longer than"),
         ({"profile": Profile(name="a/b")}, "a/b"),
-        ({"root": Path("/nonexistent")}, "no /usr"),
+        ({"root": Path("/nonexistent")}, "neither an image nor a root tree"),
     ],
 )
 def test_what_cannot_be_built_is_refused_at_once(tmp_path: Path, change: dict[str, object], message: str) -> None:
