@@ -76,7 +76,7 @@ def layer_root(node: FakeNode, name: str, layer: str = f"{NEW}+1") -> Path:
 
 def read_layer(node: FakeNode, path: str) -> str:
     """A file of the new layer's upper side."""
-    with mounted(str(node.places.dev / VG / f"{NEW}+1"), node.home / "peek", fstype="ext4", options=["ro"]) as base:
+    with mounted(str(node.places.dev / VG / f"{NEW}+1"), node.home / "peek", fstype="ext4") as base:
         return (base / "upper" / path).read_text()
 
 
