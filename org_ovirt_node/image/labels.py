@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Optional
 
+from org_ovirt_node.image.squash import walk
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
 
 CONFIG = Path("etc/selinux/config")
 #: File systems of the running kernel, which get their labels at run time.
 NOT_LABELLED = ("/proc", "/sys", "/dev", "/run")
+NOT_LABELLED_BELOW = tuple(f"{path}/" for path in NOT_LABELLED)
 
 
 def policy_type(config: str) -> str:
@@ -42,7 +45,23 @@ def apply(root: Path, progress: Progress) -> bool:
     progress.step("labels", "Setting SELinux labels")
     excluded = [part for path in NOT_LABELLED if (root / path.lstrip("/")).is_dir() for part in ("-e", path)]
     run(["setfiles", "-F", *excluded, f"/{contexts}", "/"], root=root)
+    others = sorted(elsewhere(root))
+    if others:
+        run(["setfiles", "-F", "-0", "-f", "-", f"/{contexts}"], root=root, input="\0".join(others) + "\0")
     return True
+
+
+def elsewhere(root: Path) -> Iterator[str]:
+    """The paths in ``root`` that setfiles passes over, since they are on another file system than its folders.
+
+    In an overlay whose sides are of two file systems (an image below, a disk above) those are all but the folders
+    (kernel, overlayfs.rst, "inode properties").
+    """
+    device = root.stat().st_dev
+    for entry in walk(root):
+        path = f"/{os.path.relpath(entry.path, root)}"
+        if entry.stat(follow_symlinks=False).st_dev != device and not path.startswith(NOT_LABELLED_BELOW):
+            yield path
 
 
 def add_equal_places(root: Path, places: Sequence[tuple[str, str]]) -> None:

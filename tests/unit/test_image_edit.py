@@ -182,6 +182,32 @@ def test_a_liveos_image_stays_one(image: Path, tmp_path: Path) -> None:
         assert (tree / "etc/motd").read_text() == "m"
 
 
+#: Notes what it is to label: as the real one does, nothing below a folder that is on another device than the folder.
+SETFILES = """#!/bin/sh
+for last; do :; done
+case " $* " in
+*" -f - "*) cat >> /var/lib/labelled ;;
+esac
+"""
+
+
+def test_files_over_an_image_are_labelled_too(tmp_path: Path, seen: list[Path]) -> None:
+    """failures_row_7: setfiles passes over what is on another file system than its folder, as it is over an image."""
+    root = smalltree.make(tmp_path / "root")
+    contexts = "etc/selinux/default/contexts/files/file_contexts"
+    write(root, {"etc/selinux/config": "SELINUXTYPE=default\n", contexts: "", "usr/sbin/setfiles": SETFILES})
+    (root / "usr/sbin/setfiles").chmod(0o755)
+    image = squashfs(root, tmp_path / "small-1.0-1.squashfs", "-comp", "lz4")
+    write(tmp_path, {"motd": "m", "script": "#!/bin/sh\ntouch /opt/mine /run/not\n"})
+    into = ["--copy-in", f"{tmp_path}/motd:/opt/folder/", "--run", tmp_path / "script"]
+    made = edited(image, "--output", tmp_path / "out", *into)
+    seen.append(made)
+    with image_tree(str(made), tmp_path / "mnt") as tree:
+        labelled = (tree / "var/lib/labelled").read_text().split("\0")
+    assert {"/opt/folder/motd", "/opt/mine", "/usr/lib/ovirt-node/image.json", "/usr/bin/sh"} <= set(labelled)
+    assert not [path for path in labelled if path.startswith(("/run/", "/proc/", "/dev/"))]
+
+
 def test_a_script_that_fails_leaves_nothing(image: Path, tmp_path: Path, seen: list[Path]) -> None:
     write(tmp_path, {"script": "#!/bin/sh\necho first\necho the reason >&2\nexit 3\n"})
     done = run(image, "--output", tmp_path / "out", "--run", tmp_path / "script")
