@@ -86,11 +86,11 @@ def test_an_rpm_database_in_a_read_only_image(tmp_path: Path, place: str) -> Non
 
 
 def test_packages_of_an_image_as_text(tmp_path: Path) -> None:
-    before = Path("/proc/self/mountinfo").read_text()
     done = image("inspect", "--packages", squashfs(make_tree(tmp_path / "root"), tmp_path / "n-1-1.squashfs"))
     assert done.stdout == "alpha 1.0~rc1 all\nbeta 1:2.0-1 amd64\n"
     assert "2 packages, 3.0 KiB" in done.stderr
-    assert Path("/proc/self/mountinfo").read_text() == before
+    devices = subprocess.run(["losetup", "--list"], capture_output=True, text=True, check=True).stdout
+    assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text() + devices
 
 
 def test_an_image_without_a_package_database_is_told(tmp_path: Path) -> None:
