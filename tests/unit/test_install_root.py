@@ -9,14 +9,17 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from org_ovirt_node import signals
 from org_ovirt_node.errors import Interrupted, NodeError, PayloadError
-from org_ovirt_node.install import accounts, root, system
+from org_ovirt_node.install import accounts, engine, root, system
 from org_ovirt_node.install.engine import DEVICE_BOUND, STEPS
 from org_ovirt_node.kickstart.model import NodeSection, SshKeyRequest, SystemRequest, UserRequest
+from org_ovirt_node.storage.execute import MadeFileSystem
 
 
 @pytest.fixture
@@ -237,6 +240,33 @@ def test_volumes_are_mounted_as_fstab_will_have_them(tmp_path: Path) -> None:
         (line,) = (line for line in Path("/proc/self/mounts").read_text().splitlines() if f"{node.root}/var " in line)
         options = line.split()[3].split(",")
         assert "nodev" in options and "rw" in options
+
+
+def test_an_installation_mounts_with_the_options_of_fstab(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[root.Mount] = []
+
+    def stop(_image: str, _layer: root.Mount, mounts: list[root.Mount], **_places: Path) -> None:
+        seen.extend(mounts)
+        raise NodeError("far enough")
+
+    made = [
+        MadeFileSystem("/dev/a", "1", "/var", "ext4", ("discard", "nodev")),
+        MadeFileSystem("/dev/b", "2", "", "swap", ()),
+    ]
+    layout = SimpleNamespace(vg=SimpleNamespace(name="onn"), layer=SimpleNamespace(fstype="ext4"))
+    doing = SimpleNamespace(
+        _check_name=lambda: None,
+        layout=layout,
+        options=SimpleNamespace(work=tmp_path, root=tmp_path),
+        created=SimpleNamespace(file_systems=made),
+        facts=SimpleNamespace(nvr="n-1-1"),
+        layer="n-1-1+1",
+        stack=ExitStack(),
+    )
+    monkeypatch.setattr(engine, "node_root", stop)
+    with pytest.raises(NodeError, match="far enough"):
+        engine.Installation.assemble(cast("Any", doing))
+    assert seen == [root.Mount("/dev/a", "/var", "ext4", ("discard", "nodev"))]
 
 
 def test_a_mount_option_that_means_nothing_is_an_error_of_the_installation(tmp_path: Path) -> None:
