@@ -77,13 +77,16 @@ class Root:
 
 
 @contextmanager
-def root_with_addon(tree: Path, *more: Path) -> Iterator[Root]:
-    """The root tree with our files in it as product.img brings them, and the trees ``more`` above."""
+def root_with_addon(tree: Path, *more: Path, interactive: bool = False) -> Iterator[Root]:
+    """The root tree with our files in it as product.img brings them, and the trees ``more`` above.
+
+    ``interactive``: with the default kickstart by which nobody needs to give one.
+    """
     from org_ovirt_node.image import delivery
 
     work = Path(tempfile.mkdtemp(prefix="anaconda-"))
     try:
-        delivery.install(PROJECT, work / "addon", interactive=False)
+        delivery.install(PROJECT, work / "addon", interactive=interactive)
         yield Root(work / "run", (*reversed(more), work / "addon", tree))
     finally:
         shutil.rmtree(work, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -10,12 +11,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from tests.anaconda import chroot
+from tests.anaconda import chroot, native_text
 
 #: A run takes 15 s alone, and several times that beside others.
 SECONDS = 240.0
@@ -94,16 +95,34 @@ RUNS = (
 
 def run_all(tree: Path, names: Sequence[str]) -> int:
     """All runs, or those of ``names``; returns how many failed."""
+    runs: dict[str, Callable[[], str]] = {run.name: functools.partial(one, tree, run) for run in RUNS}
+    runs[native_text.NAME] = functools.partial(by_keys, tree)
     failed = 0
-    for run in RUNS:
-        if names and run.name not in names:
+    for name, run in runs.items():
+        if names and name not in names:
             continue
         begun = time.monotonic()
-        problem = one(tree, run)
+        problem = run()
         failed += bool(problem)
-        result = {"scenario": run.name, "result": "fail" if problem else "pass"}
+        result = {"scenario": name, "result": "fail" if problem else "pass"}
         print(json.dumps({**result, "seconds": round(time.monotonic() - begun, 1), "problem": problem}), flush=True)
     return failed
+
+
+def small_image(folder: Path) -> Path:
+    """A squashfs that could be a node's, in ``folder``."""
+    (folder / "tree/usr").mkdir(parents=True)
+    image = folder / "node-1.squashfs"
+    subprocess.run(
+        ["mksquashfs", folder / "tree", image, "-quiet", "-no-progress"], check=True, stdout=subprocess.DEVNULL
+    )
+    return image
+
+
+def by_keys(tree: Path) -> str:
+    """Text mode without a kickstart; what was wrong, or nothing."""
+    with tempfile.TemporaryDirectory(prefix="image-") as folder:
+        return native_text.one(tree, small_image(Path(folder)))
 
 
 def one(tree: Path, run: Run) -> str:
@@ -111,11 +130,7 @@ def one(tree: Path, run: Run) -> str:
     layer = Path(tempfile.mkdtemp(prefix="kickstart-"))
     (layer / "kickstart").mkdir()
     (layer / "kickstart/ks.cfg").write_text(run.kickstart, encoding="utf-8")
-    (layer / "tree/usr").mkdir(parents=True)
-    image = layer / "kickstart/node-1.squashfs"
-    subprocess.run(
-        ["mksquashfs", layer / "tree", image, "-quiet", "-no-progress"], check=True, stdout=subprocess.DEVNULL
-    )
+    small_image(layer / "kickstart")
     with chroot.root_with_addon(tree, layer) as root:
         if not run.addon:
             root = chroot.Root(root.work, tuple(path for path in root.lower if path.name != "addon"))

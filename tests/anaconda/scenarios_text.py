@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from re import Match
+from typing import Protocol
 
 from tests.anaconda.machine import ENVIRONMENT, INSTALL, anaconda_machine, keep_logs
 from tests.anaconda.steps import DISK, LIMIT, ZONE, booted, check_image, tree
 from tests.vm import artefacts
 from tests.vm.errors import TimedOut, check, check_equal
-from tests.vm.installer import InstallerMachine
 from tests.vm.scenario import Context, scenario
 from tests.vm.steps import provide_payload, target_disk
 
@@ -22,11 +23,21 @@ PROMPT = r"(?s)\A(.*)to\s+refresh\]: "
 LOOKS = 60
 
 
-class Keys:
-    """Somebody at a serial console of 80 columns."""
+class Line(Protocol):
+    """What somebody sits at: a serial line, or a terminal."""
 
-    def __init__(self, installer: InstallerMachine) -> None:
-        self.channel = installer.machine.serial
+    def send(self, text: str) -> None:
+        """Send ``text`` as typed."""
+
+    def wait_for(self, pattern: str, timeout: float) -> Match[str]:
+        """Wait for ``pattern`` in what came since the last match, and forget all up to there."""
+
+
+class Keys:
+    """Somebody at a console of 80 columns."""
+
+    def __init__(self, channel: Line) -> None:
+        self.channel = channel
         self.screen = ""
 
     def read(self, timeout: float = NEXT) -> str:
@@ -69,8 +80,8 @@ def choose_time_zone(keys: Keys) -> None:
         keys.read()
 
 
-def choose_image(keys: Keys, url: str, digest: str) -> None:
-    """Our own screen: image, digest, and its check."""
+def choose_image(keys: Keys, url: str, digest: str, nvr: str) -> None:
+    """Our own screen: image, digest, and its check, which must find ``nvr``."""
     keys.choose("oVirt Node")
     screen = keys.read()
     check(all(len(line) <= 80 for line in screen.splitlines()), f"lines are too long for 80 columns:\n{screen}")
@@ -82,7 +93,7 @@ def choose_image(keys: Keys, url: str, digest: str) -> None:
     keys.read()
     keys.choose("Check the image now")
     screen = keys.read()
-    check("Image: ovirt-node-demo" in screen, f"the check does not show what it found:\n{screen}")
+    check(f"Image: {nvr}, " in screen, f"the check does not show what it found:\n{screen}")
     keys.type("c")
     keys.read()
 
@@ -135,11 +146,11 @@ def by_keys(context: Context) -> None:
             f"stty -F /dev/ttyS0 rows 24 cols 80; {ENVIRONMENT} "
             "setsid --ctty anaconda --text < /dev/ttyS0 > /dev/ttyS0 2>&1 &"
         )
-        keys = Keys(installer)
+        keys = Keys(installer.machine.serial)
         try:
             keys.read(FIRST)
             choose_time_zone(keys)
-            choose_image(keys, url, image.sha256)
+            choose_image(keys, url, image.sha256, image.nvr)
             choose_disk(keys)
             choose_password(keys)
             begin(keys)
