@@ -9,8 +9,8 @@ from typing import Optional
 
 from org_ovirt_node.run import Arg, Completed, run
 
-#: Killing this kills everything below it, so that nothing goes on writing into a tree that is given up.
-CONTAINED = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
+#: Killing this, or us, kills everything below it, so that nothing goes on writing into a tree that is given up.
+CONTAINED = ("setpriv", "--pdeathsig=KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 #: What the kernel offers, mounted in the mount namespace only; it goes away with the last program in it.
 PREPARE = "; ".join(
     (
