@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from org_ovirt_node.errors import NodeError, StorageError
 from org_ovirt_node.layout.model import Layout, Partition, Role, Volume
+from org_ovirt_node.node import lvm
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.run import run
 
@@ -54,6 +55,7 @@ class MadeFileSystem:
     options: tuple[str, ...]
 
 
+PVS_FIELDS = "pv_name,vg_name,vg_missing_pv_count"
 #: What the kernel calls the file systems that blivet names otherwise.
 FSTYPES = {Role.ESP: "vfat"}
 
@@ -133,6 +135,8 @@ class _Creation:
     def run(self) -> Created:
         from blivet.partitioning import do_partitioning
 
+        if drop_incomplete(self.layout.wiped):
+            self.handle.reset()
         self._wipe()
         parts = [(request, self._partition(request)) for request in self.layout.partitions]
         do_partitioning(self.handle)
@@ -260,6 +264,36 @@ def _below_image(disk: Any) -> str:
     GRUB looks through a linear mapping of device-mapper, and its device map must name what it finds.
     """
     return str(disk.parents[0].path if disk.type == "dm-linear" and disk.parents else disk.path)
+
+
+def incomplete_groups(report: str, disks_below: Callable[[str], Collection[str]], wiped: Collection[str]) -> list[str]:
+    """The VGs that lack a PV and whose other PVs are all on ``wiped`` disks.
+
+    ``report`` is pvs' in JSON with PVS_FIELDS, ``disks_below`` tells the names of what a PV is on.
+    """
+    placed: dict[str, bool] = {}
+    for row in lvm.parse_rows(report, "pv"):
+        if row["vg_name"] and row["vg_missing_pv_count"] != "0":
+            lost = not row["pv_name"].startswith("/")
+            ours = lost or bool(set(disks_below(row["pv_name"])) & set(wiped))
+            placed[row["vg_name"]] = placed.get(row["vg_name"], True) and ours
+    return [name for name, ours in placed.items() if ours]
+
+
+def drop_incomplete(wiped: Collection[str]) -> bool:
+    """Remove what is left on ``wiped`` disks of VGs that have lost a disk; True when there was one.
+
+    blivet takes the names of such a VG's volumes for used, and cannot remove them.
+    """
+    report = run(["pvs", "--reportformat", "json", "--options", PVS_FIELDS]).stdout
+    found = incomplete_groups(
+        report, lambda pv: run(["lsblk", "--noheadings", "--inverse", "--list", "-o", "NAME", pv]).stdout.split(), wiped
+    )
+    for name in found:
+        run(["vgchange", "--activate", "n", name], check=False)
+        run(["vgreduce", "--removemissing", "--force", name])
+        run(["vgremove", "--force", "--force", "--yes", name])
+    return bool(found)
 
 
 def clear_boot_code(disk: str) -> None:

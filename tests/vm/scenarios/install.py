@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.vm import artefacts
 from tests.vm.errors import check_equal
-from tests.vm.installer import running_installer
+from tests.vm.installer import InstallerMachine, running_installer
 from tests.vm.scenario import Context, scenario
 from tests.vm.steps import (
     GIB,
@@ -67,17 +67,26 @@ def install_bios(context: Context) -> None:
         node.power_off()
 
 
+def lose_a_disk(installer: InstallerMachine, lost: str, left: str, name: str) -> None:
+    """On ``left`` is what remains of a VG of our name with an image of this ``name`` when ``lost`` has gone."""
+    installer.shell.run(
+        f"vgcreate -qy {VG} {lost} {left} && lvcreate -qy -l 1 -n {name} {VG} {left} && "
+        f"lvcreate -qy -l 1 -n gone {VG} {lost} && vgchange -qan {VG} && wipefs -aq {lost} && udevadm settle",
+        240,
+    )
+
+
 @scenario("install-two-disks", issues=(2,))
 def install_two_disks(context: Context) -> None:
-    """A node whose VG spans two disks boots, with both in use."""
+    """A node whose VG spans two disks boots, with both in use; one of them had half of an older VG."""
     image = artefacts.node_image()
     first = target_disk(context, "first", 8 * GIB)
     second = target_disk(context, "second", 12 * GIB)
     other = target_disk(context, "other", 12 * GIB)
     with running_installer(context.folder) as installer:
         url = provide_payload(installer, image.path, context.folder)
-        for disk in (other, second, first):
-            installer.attach(disk)
+        links = [installer.attach(disk) for disk in (other, second, first)]
+        lose_a_disk(installer, *links[1:], image.nvr)
         only = "ignoredisk --only-use=disk/by-id/virtio-first,disk/by-id/virtio-second\n"
         install_node(installer, context, kickstart(url, check_line=f"--sha256={image.sha256}", more=only))
         installer.power_off()

@@ -88,7 +88,7 @@ def ext4_medium(context: Context, folder: Path) -> Disk:
 
 def cdrom_medium(context: Context, folder: Path) -> Disk:
     file = context.folder / "medium.iso"
-    run(["xorriso", "-as", "mkisofs", "-quiet", "-r", "-V", LABEL, "-o", file, folder])
+    run(["xorriso", "-as", "mkisofs", "-quiet", "-r", "-V", "OTHER", "-o", file, folder])
     return Disk(file, "cd", bus="cdrom", readonly=True)
 
 
@@ -96,16 +96,16 @@ def install_from(installer: InstallerMachine, context: Context, url: str, image:
     """Install from ``url``, and look at the volume itself."""
     scheme = url.partition(":")[0]
     context.say(f"from {url}")
-    text = kickstart(url, check_line=f"--sha256={image.sha256}", node_options=options)
+    only = "ignoredisk --only-use=disk/by-id/virtio-target\n"
+    text = kickstart(url, check_line=f"--sha256={image.sha256}", node_options=options, more=only)
     install_node(installer, context, text)
     context.figures[f"{scheme}_seconds"] = context.figures.pop("install_seconds")
     installer.shell.run(f"vgchange -qay {VG}")
     found = installer.shell.text(f"head -c {image.size} /dev/{VG}/{image.nvr} | sha256sum", 300).split()[0]
     check_equal(found, image.sha256, f"SHA-256 of the image LV after an installation from {scheme}:")
     # To take an older node apart is what "reinstall" looks at; here every installation finds a new disk.
-    pvs = installer.shell.text(f"pvs --noheadings -o pv_name -S vg_name={VG}").split()
-    disk = installer.shell.text(f"lsblk --noheadings --nodeps -o PKNAME {pvs[0]}").strip()
-    installer.shell.run(f"vgchange -qan {VG} && blkdiscard --force /dev/{disk} && blockdev --rereadpt /dev/{disk}")
+    disk = "/dev/disk/by-id/virtio-target"
+    installer.shell.run(f"vgchange -qan {VG} && blkdiscard --force {disk} && blockdev --rereadpt {disk}")
     installer.shell.run("udevadm settle --timeout=60")
 
 
