@@ -86,7 +86,7 @@ def install_two_disks(context: Context) -> None:
     with running_installer(context.folder) as installer:
         url = provide_payload(installer, image.path, context.folder)
         links = [installer.attach(disk) for disk in (other, second, first)]
-        lose_a_disk(installer, *links[1:], image.nvr)
+        lose_a_disk(installer, links[1], links[2], image.nvr)
         only = "ignoredisk --only-use=disk/by-id/virtio-first,disk/by-id/virtio-second\n"
         install_node(installer, context, kickstart(url, check_line=f"--sha256={image.sha256}", more=only))
         installer.power_off()
