@@ -127,8 +127,7 @@ class Handover(Installation):
             target = root / inside
             if not target.is_dir():
                 target.mkdir(parents=True)
-            run(["mount", "--rbind", child.target, target])
-            run(["mount", "--make-rslave", target])
+            run(["mount", "--rbind", "--make-rslave", child.target, target])
             self.stack.callback(run, ["umount", "--recursive", target])
 
     def _seed(self, tree: Path, root: Path) -> None:
