@@ -107,7 +107,7 @@ class Bench:
 def serving(folder: Path) -> Iterator[int]:
     """A web server for ``folder`` in a process of its own; its port."""
     argv = (sys.executable, "-m", "tests.bench.server", str(folder))
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             yield int(process.stdout.readline())

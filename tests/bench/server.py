@@ -7,7 +7,9 @@ to be fetched from the host again: that copy then takes many times as long as an
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -61,10 +63,17 @@ def parts(path: Path, begin: int, end: int) -> Iterator[memoryview]:
                 return
 
 
+def end_with_parent() -> None:
+    """Whatever ends the program that started this one closes its end of our standard input."""
+    sys.stdin.read()
+    os._exit(0)
+
+
 def main() -> None:
     """Serve the folder that is named, and print the port."""
     global FOLDER
     FOLDER = Path(sys.argv[1])
+    threading.Thread(target=end_with_parent, daemon=True).start()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(server.server_port, flush=True)
     server.serve_forever()
