@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,12 +24,27 @@ RANGE = re.compile(r"bytes=(\d+)-(\d*)$")
 CHUNK = 1 << 18
 
 
+@dataclass(frozen=True)
+class Cut:
+    """An answer that ends early."""
+
+    after: int
+    silent: bool = False
+
+
 @dataclass
 class Served:
     """A running HTTP server: where machines find it, and what they asked for."""
 
     base: str
     requests: list[str] = field(default_factory=list)
+    #: How the next answers that are longer than a CHUNK end: after so many bytes, by dropping the connection or by
+    #: silence; then answers are whole.
+    cuts: list[Cut] = field(default_factory=list)
+    #: The cuts that happened.
+    made: list[Cut] = field(default_factory=list)
+    #: Set when the server ends: silence ends too.
+    ended: threading.Event = field(default_factory=threading.Event)
 
 
 def _handler(folder: Path, served: Served) -> type[http.server.BaseHTTPRequestHandler]:
@@ -71,6 +86,11 @@ def _handler(folder: Path, served: Served) -> type[http.server.BaseHTTPRequestHa
                 self._send(file, first, last - first + 1)
 
         def _send(self, file: Path, offset: int, left: int) -> None:
+            cut = served.cuts.pop(0) if served.cuts and left > CHUNK else None
+            if cut is not None and cut.after < left:
+                left = cut.after
+                self.close_connection = True
+                served.made.append(cut)
             with file.open("rb") as source:
                 source.seek(offset)
                 while left > 0:
@@ -82,15 +102,19 @@ def _handler(folder: Path, served: Served) -> type[http.server.BaseHTTPRequestHa
                         self.close_connection = True
                         return
                     left -= len(data)
+            if cut is not None and cut.silent:
+                served.ended.wait()
 
     return Handler
 
 
 @contextmanager
-def serving(folder: Path, *, certificate: Optional[tuple[Path, Path]] = None) -> Iterator[Served]:
+def serving(
+    folder: Path, *, certificate: Optional[tuple[Path, Path]] = None, cuts: Sequence[Cut] = ()
+) -> Iterator[Served]:
     """Serve ``folder`` by HTTP, with ranges; by HTTPS with a ``certificate`` (its file, its key)."""
     scheme = "https" if certificate else "http"
-    served = Served("")
+    served = Served("", cuts=list(cuts))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(folder.resolve(), served))
     server.daemon_threads = True
     if certificate:
@@ -103,6 +127,7 @@ def serving(folder: Path, *, certificate: Optional[tuple[Path, Path]] = None) ->
     try:
         yield served
     finally:
+        served.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from org_ovirt_node.image.cache import key_of
 from org_ovirt_node.mounts import mounted
 from org_ovirt_node.payload.verity import read_tree
 from tests.vm import artefacts
@@ -32,9 +33,60 @@ SAMPLE = 4096
 IMAGE_MOUNT = "/run/ovirt-node/image"
 
 
+def without_tree(image: NodeImage) -> NodeImage:
+    """The same squashfs without the hash tree behind it."""
+    tree = read_tree(image.path, image.size)
+    check(tree is not None, "the test image has no hash tree")
+    assert tree is not None
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        data = image.path.read_bytes()[: tree.hash_offset]
+        (folder / "image.squashfs").write_bytes(data)
+
+    file = artefacts.cache().get("test-image-plain", key_of(image.sha256), make) / "image.squashfs"
+    return artefacts.image_at(file, image.nvr)
+
+
 def manifest_files(image: NodeImage) -> dict[str, bytes | Path]:
     """Image and manifest under the names that the manifest gives."""
     return {image.path.name: image.path, image.manifest.name: image.manifest}
+
+
+@scenario("verity-boot", issues=(6,))
+def verity_boot(context: Context) -> None:
+    """A node installed by a manifest reads its image through dm-verity; one from an image without a tree does not."""
+    image = artefacts.node_image()
+    check(bool(image.roothash), "the test image has no hash tree")
+    target = target_disk(context)
+    with running_installer(context.folder) as installer:
+        folder = provide_files(installer, manifest_files(image), context.folder)
+        installer.attach(target)
+        result = install_node(installer, context, kickstart(f"file:{folder}/{image.manifest.name}"))
+        check_equal(result.done["sha256"], image.sha256, "the digest of what was installed")
+        installer.power_off()
+    with booted_node(context, target) as node:
+        node.check_running()
+        check_root(node, image)
+        node.reboot()
+        node.check_running()
+        check_root(node, image)
+        node.power_off()
+
+    plain = without_tree(image)
+    other = target_disk(context, "plain")
+    with running_installer(context.folder / "second") as installer:
+        folder = provide_files(installer, {f"{plain.nvr}.squashfs": plain.path}, context.folder / "second")
+        installer.attach(other)
+        text = kickstart(f"file:{folder}/{plain.nvr}.squashfs", check_line=f"--sha256={plain.sha256}")
+        install_node(installer, context, text)
+        installer.power_off()
+    with booted_node(context, other, name="plain") as node:
+        node.check_running()
+        check_root(node, plain)
+        told = node.shell.json("nodectl info --machine-readable")["verity"]
+        check_equal(told, {f"{plain.nvr}+1": ""}, "what nodectl info tells of an image without a tree")
+        node.power_off()
 
 
 def find_image(disk: Path, image: NodeImage) -> int:
