@@ -20,8 +20,8 @@ from tests.vm.qmp import Qmp
 QEMU = "qemu-system-x86_64"
 #: Where the distribution keeps EFI firmware for machines.
 OVMF = Path("/usr/share/OVMF")
-#: Seconds that a machine lives at most, where a scenario does not say more.
-LIFETIME = 900.0
+#: Seconds that a machine lives at most, whatever becomes of its scenario, which has a limit of its own.
+LIFETIME = 3600.0
 #: Seconds that QEMU may take to open its sockets.
 START = 30.0
 #: Seconds that a killed QEMU may take to go.
