@@ -54,6 +54,7 @@ class Installation:
     layer: str
     machine_id: str
     below: rootfacts.Below
+    uses_devices_file: bool
     kernel: files.KernelFiles
     grub: loader.Grub
     efi: efi.EfiFiles
@@ -207,7 +208,8 @@ class Installation:
         accounts.configure(root, self.request.system)
         if self.created.encrypted:
             system.write(root, "etc/crypttab", texts.crypttab(self.created.encrypted), 0o600)
-        system.lvm_devices_file(root, tuple(rootfacts.physical_volumes(self.layout.vg.name)))
+        self.below = rootfacts.below(self.layout.vg.name)
+        self.uses_devices_file = system.lvm_devices_file(root, tuple(self.below.pvs))
 
     def _fstab(self) -> list[texts.FstabLine]:
         lines = []
@@ -222,7 +224,6 @@ class Installation:
     def boot_files(self) -> None:
         """Put kernel, initramfs and host.img on /boot."""
         root = self.node.root
-        self.below = rootfacts.below(self.layout.vg.name)
         if "multipath" in self.below.stack:
             multipath.copy_files(root)
         host = hostfiles.collect(root, {}, self.below.stack)
@@ -262,8 +263,16 @@ class Installation:
         layer = rootfacts.Assembled(
             self.layer, self.layout.layer.fstype, self.kernel.version, self.node.tree, root, root / "boot"
         )
-        volumes = {volume.name for volume in lvm.group(vg).volumes}
-        found = rootfacts.gather(layer, self.facts, self.below, options=self._arguments(), vg=vg, volumes=volumes)
+        found = rootfacts.gather(
+            layer,
+            self.facts,
+            self.below,
+            options=self._arguments(),
+            vg=vg,
+            # Those with tags; their names have just been used.
+            volumes={self.facts.nvr, self.layer, self.layout.pool.name, *(one.name for one in self.layout.volumes)},
+            devices_file=self.uses_devices_file,
+        )
         reachable.check(found, self.layer)
 
     def _arguments(self) -> str:

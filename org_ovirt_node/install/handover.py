@@ -22,6 +22,7 @@ from org_ovirt_node.kickstart.model import InstallRequest
 from org_ovirt_node.layout.model import Firmware
 from org_ovirt_node.layout.policy import layer_name, volume_options
 from org_ovirt_node.mounts import bound, mounted
+from org_ovirt_node.node import rootfacts
 from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
@@ -157,7 +158,8 @@ class Handover(Installation):
             system.write(root, "etc/iscsi/initiatorname.iscsi", carried, 0o600)
         system.write(root, "etc/fstab", self._fstab_text(system.read(root, "etc/fstab")))
         system.node_config(root, self.request.node, self.layout.vg.name, self.facts.nvr)
-        system.lvm_devices_file(root, self.adopted.pvs)
+        self.below = rootfacts.below(self.layout.vg.name)
+        self.uses_devices_file = system.lvm_devices_file(root, self.adopted.pvs)
 
     def _fstab_text(self, written: str) -> str:
         wanted: dict[str, tuple[str, ...]] = {}

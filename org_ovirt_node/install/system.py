@@ -173,16 +173,17 @@ def _has_unit(root: Path, unit: str) -> bool:
     return any((root / folder / unit).exists() for folder in ("usr/lib/systemd/system", "lib/systemd/system"))
 
 
-def lvm_devices_file(root: Path, pvs: tuple[str, ...]) -> None:
-    """Write LVM's devices file for the node's PVs where its LVM uses one; host.img carries it.
+def lvm_devices_file(root: Path, pvs: tuple[str, ...]) -> bool:
+    """Write LVM's devices file for the node's PVs where its LVM uses one; host.img carries it.  True when it does.
 
     Without it the next boot would not find the VG (failure 1 of the list: "devices file does not match").
     """
     asked = run(["lvmconfig", "--type", "full", "devices/use_devicesfile"], root=root, check=False)
     if not asked.ok or asked.stdout.strip() != "use_devicesfile=1":
-        return
+        return False
     path = root / "etc/lvm/devices/system.devices"
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     for pv in pvs:
         run(["lvm", "lvmdevices", "--yes", "--adddev", pv], root=root)
+    return True

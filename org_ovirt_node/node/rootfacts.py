@@ -9,7 +9,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from org_ovirt_node.boot import bls, cpio, files
 from org_ovirt_node.boot.reachable import RootFacts
@@ -64,11 +64,19 @@ def below(vg: str) -> Below:
 
 
 def gather(
-    assembled: Assembled, image: ImageFacts, under: Below, *, options: str, vg: str, volumes: Collection[str]
+    assembled: Assembled,
+    image: ImageFacts,
+    under: Below,
+    *,
+    options: str,
+    vg: str,
+    volumes: Collection[str],
+    devices_file: Optional[bool] = None,
 ) -> RootFacts:
     """The facts of a new layer of ``image`` whose kernel gets the arguments ``options``.
 
-    ``volumes`` are the names of the LVs that ``vg`` will have.  Raises BootError for an initramfs or host.img that
+    ``volumes`` are the names of the LVs that ``vg`` will have, ``devices_file`` says whether the layer's LVM uses one
+    (None: its LVM is asked).  Raises BootError for an initramfs or host.img that
     cannot be read.
     """
     folder = assembled.boot / assembled.layer
@@ -86,7 +94,7 @@ def gather(
         maps=under.maps,
         layer_fstype=assembled.layer_fstype,
         liveos=image.form == LIVEOS,
-        uses_devices_file=uses_devices_file(assembled.root),
+        uses_devices_file=uses_devices_file(assembled.root) if devices_file is None else devices_file,
         kernel=assembled.kernel,
     )
 

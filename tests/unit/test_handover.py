@@ -104,7 +104,7 @@ class WithoutLvm(Handover):
 
 @pytest.fixture
 def installation(anaconda: Anaconda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WithoutLvm]:
-    monkeypatch.setattr(system, "lvm_devices_file", lambda root, pvs: None)
+    monkeypatch.setattr(system, "lvm_devices_file", lambda root, pvs: True)
     monkeypatch.setattr(rootfacts, "below", lambda vg: rootfacts.Below({}, frozenset(), (), ()))
     section = NodeSection(images=("file:/x",), nosignature=True)
     request = InstallRequest("test", section, StorageRequest(), BootloaderRequest(location="none"), SystemRequest())
