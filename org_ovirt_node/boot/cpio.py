@@ -15,6 +15,7 @@ from typing import IO, Optional
 
 from org_ovirt_node.boot.hostinitrd import ALIGNMENT, MAGIC, TRAILER, HostFile
 from org_ovirt_node.errors import BootError
+from org_ovirt_node.rounding import round_up
 from org_ovirt_node.run import output_of
 
 HEADER = 110
@@ -44,7 +45,7 @@ class Member:
 
 
 def _aligned(offset: int) -> int:
-    return -(-offset // ALIGNMENT) * ALIGNMENT
+    return round_up(offset, ALIGNMENT)
 
 
 def _field(header: bytes, number: int) -> int:

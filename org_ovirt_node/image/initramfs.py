@@ -15,6 +15,7 @@ from org_ovirt_node.image.chroot import has_program, run_in
 from org_ovirt_node.image.profile import Profile
 from org_ovirt_node.image.runtime import DRACUT_MODULE, LVM_CONF, data_folder
 from org_ovirt_node.progress import Progress
+from org_ovirt_node.rounding import round_up
 
 MODULES = Path("usr/lib/modules")
 KIND = "initramfs"
@@ -107,7 +108,7 @@ def add_initramfs(
         place.chmod(0o644)
         # Another initrd may follow in the same file or the same memory, at a multiple of four bytes (kernel,
         # early-userspace/buffer-format.rst); zeros between them are skipped.
-        os.truncate(place, -(-place.stat().st_size // ALIGNMENT) * ALIGNMENT)
+        os.truncate(place, round_up(place.stat().st_size, ALIGNMENT))
         if target != place:
             shutil.copyfile(place, target)
 

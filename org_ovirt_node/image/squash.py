@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.node.copying import attribute_names
+from org_ovirt_node.payload.verity import file_digest
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import Arg, run
 
@@ -17,7 +17,6 @@ COMPRESSIONS = ("zstd", "xz", "gzip", "lz4", "lzo")
 #: mksquashfs's own default, 15, takes nine times as long for an image that is 4 % smaller.
 ZSTD_LEVEL = 9
 BLOCK_SIZE = 128 * 1024
-CHUNK = 1024 * 1024
 ACL_ATTRIBUTES = ("system.posix_acl_access", "system.posix_acl_default")
 #: Room beyond its content in the ext4 of a LiveOS image: tables, and blocks that files do not fill.
 INNER_FACTOR, INNER_ROOM = 1.25, 96 * 1024 * 1024
@@ -53,11 +52,7 @@ def with_acls(root: Path) -> list[str]:
 
 def sha256(path: Path) -> str:
     """The SHA-256 of a file, as hex digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return file_digest(path).hex()
 
 
 def pack(source: Path, target: Path, *, compression: str, level: int, epoch: int) -> None:

@@ -18,9 +18,10 @@ from typing import Any, Optional
 from org_ovirt_node.errors import BootError, LayoutError, StorageError
 from org_ovirt_node.kickstart.units import human_size
 from org_ovirt_node.layout.model import Firmware, ImageVolume, Layout, Partition, Role, ThinPool, Volume, VolumeGroup
-from org_ovirt_node.layout.policy import EXTENT, layer_name, round_up
+from org_ovirt_node.layout.policy import EXTENT, layer_name
 from org_ovirt_node.node import lvm
 from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.rounding import round_up
 from org_ovirt_node.run import run
 from org_ovirt_node.storage.execute import Created, MadePartition, MadeVolume, mapper_path, settle
 
@@ -132,13 +133,12 @@ class Adopted:
     """What was found: the devices, and their layout as if we had planned it.
 
     ``root_lv`` is the present name of the layer's LV, ``table`` the partition table of the disk with /boot (``gpt`` or
-    ``dos``), ``pvs`` the devices of the VG.
+    ``dos``).
     """
 
     created: Created
     root_lv: str
     table: str
-    pvs: tuple[str, ...]
     has_biosboot: bool
 
     @property
@@ -197,17 +197,10 @@ def adopt(root: Path, image: ImageFacts, firmware: tuple[Firmware, ...]) -> Adop
         created=Created(layout, parts, volumes),
         root_lv=layer.name,
         table=boot.table,
-        pvs=physical_volumes(group.name),
         has_biosboot=any(
             device.part_type == BIOSBOOT_GUID and set(device.disks) & set(boot.disks) for device in devices.values()
         ),
     )
-
-
-def physical_volumes(vg: str) -> tuple[str, ...]:
-    """The devices of the PVs of ``vg``."""
-    report = run(["pvs", "--reportformat", "json", "--options", "pv_name", "--select", f"vg_name={vg}"]).stdout
-    return tuple(row["pv_name"] for row in lvm.parse_rows(report, "pv"))
 
 
 def _place(mount: Mounted, root: Path) -> str:

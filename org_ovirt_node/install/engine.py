@@ -172,12 +172,17 @@ class Installation:
                 root=options.root,
             )
         )
-        self.kernel = files.find_kernel(self.node.tree, self.facts.kernel)
-        self.grub = loader.find_grub(self.node.tree)
+        self._find_boot_files()
+
+    def _find_boot_files(self) -> None:
+        """What the image brings to boot from.  Raises BootError where it lacks something."""
+        tree = self.node.tree
+        self.kernel = files.find_kernel(tree, self.facts.kernel)
+        self.grub = loader.find_grub(tree)
         if Firmware.BIOS in self.layout.firmware:
-            loader.bios_setup(self.node.tree, self.grub)
+            loader.bios_setup(tree, self.grub)
         if Firmware.EFI in self.layout.firmware:
-            self.efi = efi.find_efi(self.node.tree, self.grub.name)
+            self.efi = efi.find_efi(tree, self.grub.name)
 
     def _check_name(self) -> None:
         """The volumes bear the image's own name, also where only the file's name was known before."""
@@ -208,6 +213,10 @@ class Installation:
         accounts.configure(root, self.request.system)
         if self.created.encrypted:
             system.write(root, "etc/crypttab", texts.crypttab(self.created.encrypted), 0o600)
+        self._configure_lvm(root)
+
+    def _configure_lvm(self, root: Path) -> None:
+        """Let the new system's LVM know the disks of its VG."""
         self.below = rootfacts.below(self.layout.vg.name)
         self.uses_devices_file = system.lvm_devices_file(root, tuple(self.below.pvs))
 

@@ -12,7 +12,7 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from org_ovirt_node.boot import files, loader
+from org_ovirt_node.boot import files
 from org_ovirt_node.errors import BootError
 from org_ovirt_node.install import adopt, system, texts
 from org_ovirt_node.install.engine import Installation
@@ -22,7 +22,6 @@ from org_ovirt_node.kickstart.model import InstallRequest
 from org_ovirt_node.layout.model import Firmware
 from org_ovirt_node.layout.policy import layer_name, volume_options
 from org_ovirt_node.mounts import bound, mounted
-from org_ovirt_node.node import rootfacts
 from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
@@ -99,17 +98,7 @@ class Handover(Installation):
         self._seed(tree, root)
         self.node = NodeRoot(tree=tree, layer=self.bare, root=root)
         self._cover(tree, root, work)
-        self.kernel = files.find_kernel(tree, self.facts.kernel)
-        self.grub = loader.find_grub(tree)
-        self._find_loaders(tree)
-
-    def _find_loaders(self, tree: Path) -> None:
-        from org_ovirt_node.boot import efi
-
-        if Firmware.BIOS in self.layout.firmware:
-            loader.bios_setup(tree, self.grub)
-        if Firmware.EFI in self.layout.firmware:
-            self.efi = efi.find_efi(tree, self.grub.name)
+        self._find_boot_files()
 
     def _check_name(self) -> None:
         planned = self.facts.nvr
@@ -158,8 +147,7 @@ class Handover(Installation):
             system.write(root, "etc/iscsi/initiatorname.iscsi", carried, 0o600)
         system.write(root, "etc/fstab", self._fstab_text(system.read(root, "etc/fstab")))
         system.node_config(root, self.request.node, self.layout.vg.name, self.facts.nvr)
-        self.below = rootfacts.below(self.layout.vg.name)
-        self.uses_devices_file = system.lvm_devices_file(root, self.adopted.pvs)
+        self._configure_lvm(root)
 
     def _fstab_text(self, written: str) -> str:
         wanted: dict[str, tuple[str, ...]] = {}

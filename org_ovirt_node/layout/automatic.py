@@ -22,6 +22,7 @@ from org_ovirt_node.layout.model import (
     VolumeGroup,
 )
 from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.rounding import round_down, round_up
 
 #: Between its minimum (0) and its usual size (this) every volume grows in as many steps.
 STEPS = 1024
@@ -41,9 +42,9 @@ class Wish:
 
     def size(self, step: int, unit: int = policy.EXTENT) -> int:
         """The size at ``step`` of STEPS, in whole units and never below the minimum."""
-        least = policy.round_up(self.minimum, unit)
-        more = max(policy.round_up(self.usual, unit) - least, 0)
-        return least + policy.round_down(more * step // STEPS, unit)
+        least = round_up(self.minimum, unit)
+        more = max(round_up(self.usual, unit) - least, 0)
+        return least + round_down(more * step // STEPS, unit)
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ def _too_small(plan: Plan) -> LayoutError:
                 f"the disk {disk.name} ({human_size(disk.size)}) is too small to be a part of the volume group",
                 hint="Leave it out with ignoredisk.",
             )
-    needed = _least_size(plan, policy.round_up(listed, policy.EXTENT))
+    needed = _least_size(plan, round_up(listed, policy.EXTENT))
     items.append(("LVM", needed - listed))
     have = sum(disk.size for disk in plan.disks)
     what = "disk" if len(plan.disks) == 1 else "disks"

@@ -10,6 +10,7 @@ from org_ovirt_node.kickstart import checks
 from org_ovirt_node.layout import policy
 from org_ovirt_node.layout.model import Disk, Encryption, Firmware, ThinPool, Volume
 from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.rounding import round_down, round_up
 
 #: The kernel's names of mapped devices have at most 127 bytes (DM_NAME_LEN in linux/dm-ioctl.h, with the zero);
 #: LVM adds suffixes such as "-real" and "_tdata", and doubles every hyphen.
@@ -38,12 +39,12 @@ class Slots:
 
 def image_slots(image: ImageFacts, count: int, extent: int = policy.EXTENT) -> Slots:
     """The slots for ``count`` images such as this one."""
-    return Slots(policy.round_up(image.size, extent), policy.slot_size(image.size, extent), count)
+    return Slots(round_up(image.size, extent), policy.slot_size(image.size, extent), count)
 
 
 def usable(disk: Disk) -> int:
     """Bytes of a disk that partitions can have."""
-    return policy.round_down(disk.size, policy.ALIGNMENT) - policy.GPT_OVERHEAD
+    return round_down(disk.size, policy.ALIGNMENT) - policy.GPT_OVERHEAD
 
 
 def inside(pv: int, encryption: Optional[Encryption]) -> int:
@@ -55,7 +56,7 @@ def largest_pool(name: str, room: int, extent: int) -> ThinPool:
     """The largest pool that fits into ``room`` with its metadata and the spare of it."""
     chunk = policy.chunk_size(room)
     metadata = policy.metadata_size(room, extent, chunk)
-    return ThinPool(name, policy.round_down(room - 2 * metadata, extent), metadata, chunk)
+    return ThinPool(name, round_down(room - 2 * metadata, extent), metadata, chunk)
 
 
 def pool_room(pool: ThinPool) -> int:

@@ -35,6 +35,7 @@ from org_ovirt_node.layout.model import (
     VolumeGroup,
 )
 from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.rounding import round_down, round_up
 
 #: Less has no room for one boot loader with its fonts and fallback copy.
 ESP_MINIMUM = 64 * MIB
@@ -248,7 +249,7 @@ def _group(context: Context, placed: Sequence[Placed]) -> VolumeGroupRequest:
 
 
 def _least(part: Placed) -> int:
-    return policy.round_up(part.request.size, policy.ALIGNMENT)
+    return round_up(part.request.size, policy.ALIGNMENT)
 
 
 def _placed_on(disk: Disk, placed: Sequence[Placed]) -> list[Placed]:
@@ -273,7 +274,7 @@ def _size(context: Context, part: Placed, placed: Sequence[Placed]) -> int:
     room = budget.usable(part.disk) - sum(map(_least, _placed_on(part.disk, placed))) + size
     if not part.request.grow:
         return size
-    grown = max(size, policy.round_down(room - policy.DISK_SLACK, policy.ALIGNMENT))
+    grown = max(size, round_down(room - policy.DISK_SLACK, policy.ALIGNMENT))
     grown = min(grown, part.request.max_size) if part.request.max_size else grown
     if grown < _MINIMUM[part.role]:
         least = human_size(_MINIMUM[part.role])
@@ -324,7 +325,7 @@ def _layout(
     total = policy.vg_size(sizes, extent)
     slots = budget.image_slots(context.image, context.node.image_slots, extent)
     asked = max(group.reserved_space, total * group.reserved_percent // 100)
-    space = Space(total, extent, slots, policy.round_up(asked, extent), group.line)
+    space = Space(total, extent, slots, round_up(asked, extent), group.line)
     pool, volumes = volumes_and_pool(context.request, context.node, context.image, group.name, space, context.fail)
     budget.check_names(group.name, pool.name, context.image, volumes)
     linear = sum(volume.size for volume in volumes if not volume.thin)

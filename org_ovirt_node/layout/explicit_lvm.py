@@ -17,6 +17,7 @@ from org_ovirt_node.kickstart.units import human_size
 from org_ovirt_node.layout import budget, policy
 from org_ovirt_node.layout.model import MIB, ThinPool, Volume
 from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.rounding import round_down, round_up
 
 #: Called with a line and a message (and a hint); does not return.
 Fail = Callable[..., NoReturn]
@@ -168,7 +169,7 @@ def _swap(line: LogicalVolumeRequest, space: Space, fail: Fail) -> Volume:
     size = line.size
     if line.recommended:  # a tenth of the group, between what a default layout has at least and at most
         size = min(max(space.total // 10, policy.SWAP.minimum), policy.SWAP.usual)
-    return Volume(line.name, policy.round_up(size, space.extent), "swap", thin=False)
+    return Volume(line.name, round_up(size, space.extent), "swap", thin=False)
 
 
 def _pool(line: LogicalVolumeRequest, space: Space, swap: int, fail: Fail) -> ThinPool:
@@ -178,14 +179,14 @@ def _pool(line: LogicalVolumeRequest, space: Space, swap: int, fail: Fail) -> Th
     if metadata and not METADATA_LEAST <= metadata <= policy.METADATA_MAXIMUM:
         least, most = human_size(METADATA_LEAST), human_size(policy.METADATA_MAXIMUM)
         fail(line.line, f"{_what(line)} --metadatasize: accepted are {least} to {most}")
-    size = policy.round_up(line.size or space.total * line.percent // 100, space.extent)
+    size = round_up(line.size or space.total * line.percent // 100, space.extent)
     if line.grow:
         room = space.for_lvs - swap
         chosen = chunk or policy.chunk_size(max(room, size))
-        meta = policy.round_up(metadata, space.extent) or policy.metadata_size(room, space.extent, chosen)
-        size = max(size, policy.round_down(room - 2 * meta, space.extent))
+        meta = round_up(metadata, space.extent) or policy.metadata_size(room, space.extent, chosen)
+        size = max(size, round_down(room - 2 * meta, space.extent))
         if line.max_size:
-            size = min(size, policy.round_down(line.max_size, space.extent))
+            size = min(size, round_down(line.max_size, space.extent))
     chunk = chunk or policy.chunk_size(size)
     needed = policy.metadata_size(size, space.extent, chunk)
     if metadata and metadata < min(needed, -(-size // chunk) * policy.METADATA_PER_CHUNK // 2):
@@ -194,7 +195,7 @@ def _pool(line: LogicalVolumeRequest, space: Space, swap: int, fail: Fail) -> Th
             f"{_what(line)} --metadatasize: {human_size(metadata)} is too small for a pool of {human_size(size)}",
             hint=f"Leave the option out (it would be {human_size(needed)}), or give larger chunks.",
         )
-    return ThinPool(line.name, size, policy.round_up(metadata, space.extent) or needed, chunk)
+    return ThinPool(line.name, size, round_up(metadata, space.extent) or needed, chunk)
 
 
 def _thin(line: LogicalVolumeRequest, image: ImageFacts, extent: int) -> Volume:
@@ -205,7 +206,7 @@ def _thin(line: LogicalVolumeRequest, image: ImageFacts, extent: int) -> Volume:
     return Volume(
         # The first layer has its name from its image, whatever Anaconda or an administrator calls the root.
         name=policy.layer_name(image.nvr) if root else line.name,
-        size=policy.round_up(line.size, extent),
+        size=round_up(line.size, extent),
         fstype=line.fstype or policy.DEFAULT_FS,
         mountpoint=line.mountpoint,
         options=given or policy.volume_options(line.mountpoint),
@@ -233,11 +234,11 @@ def _grown(wanted: list[tuple[LogicalVolumeRequest, Volume]], pool: ThinPool, sp
             hint="A full pool stops the node: make the pool larger, volumes smaller, or give fewer --image-slots.",
         )
     shares = sum(layers if volume.is_layer else 1 for line, volume in wanted if line.grow)
-    each = policy.round_down((pool.size - full) // shares, space.extent) if shares else 0
+    each = round_down((pool.size - full) // shares, space.extent) if shares else 0
     grown = []
     for line, volume in wanted:
         size: Optional[int] = volume.size + each if line.grow else None
         if size is not None and line.max_size:
-            size = max(volume.size, min(size, policy.round_down(line.max_size, space.extent)))
+            size = max(volume.size, min(size, round_down(line.max_size, space.extent)))
         grown.append(volume if size is None else replace(volume, size=size))
     return sorted(grown, key=lambda volume: volume.mountpoint)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from org_ovirt_node.layout.model import GIB, MIB
+from org_ovirt_node.rounding import round_down, round_up
 
 #: LVM's own default, and what Anaconda makes.
 EXTENT = 4 * MIB
@@ -90,16 +91,6 @@ VOLUMES = (
     Default("/var/tmp", 10 * GIB, 512 * MIB, ("discard", "nodev", "nosuid")),
 )
 BY_MOUNTPOINT = {default.mountpoint: default for default in (*VOLUMES, LAYER, BOOT, SWAP)}
-
-
-def round_up(size: int, unit: int) -> int:
-    """``size`` rounded up to a multiple of ``unit``."""
-    return -(-size // unit) * unit
-
-
-def round_down(size: int, unit: int) -> int:
-    """``size`` rounded down to a multiple of ``unit``."""
-    return size // unit * unit
 
 
 def minimum_size(mountpoint: str, fstype: str) -> int:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from org_ovirt_node.layout import policy
 from org_ovirt_node.node.room import ImageUse
 from org_ovirt_node.progress import human
+from org_ovirt_node.rounding import round_up
 
 MIB = 1 << 20
 #: Room that a layer takes in the pool at once: its file system's own structures, and /etc.
@@ -126,7 +127,7 @@ def _lacking(what: str, needed: int, free: int) -> str:
 
 def _space(facts: Facts) -> list[str]:
     found = []
-    image = policy.round_up(facts.need.image, facts.extent)
+    image = round_up(facts.need.image, facts.extent)
     free = facts.vg_free + sum(one.size for one in facts.room)
     if free < image:
         found.append(_lacking(f"the volume group {facts.vg} has no room for the image", image, free))

@@ -76,8 +76,7 @@ def gather(
     """The facts of a new layer of ``image`` whose kernel gets the arguments ``options``.
 
     ``volumes`` are the names of the LVs that ``vg`` will have, ``devices_file`` says whether the layer's LVM uses one
-    (None: its LVM is asked).  Raises BootError for an initramfs or host.img that
-    cannot be read.
+    (None: its LVM is asked).  Raises BootError for an initramfs or host.img that cannot be read.
     """
     folder = assembled.boot / assembled.layer
     beside = files.find_kernel(assembled.tree, assembled.kernel).initramfs

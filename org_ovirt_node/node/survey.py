@@ -19,6 +19,7 @@ from org_ovirt_node.node.places import Places
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.progress import Progress, human
+from org_ovirt_node.rounding import round_up
 
 if TYPE_CHECKING:
     # It brings the HTTP library along, which most commands of nodectl do without.
@@ -177,7 +178,7 @@ def preflight_facts(
     free = found.group.free + sum(volume.size for volume in gone if not volume.pool)
     needed = preflight.need(facts.size, boot[0], kept, boot_exact=boot[1])
     candidates = () if forced else remove.candidates(found)
-    chosen = room.to_make_room(free, -(-facts.size // extent) * extent, candidates)
+    chosen = room.to_make_room(free, round_up(facts.size, extent), candidates)
     freed = [layer for image in chosen for layer in image.layers] + [volume.name for volume in gone if volume.pool]
     running_entry = found.entry(found.current)
     return preflight.Facts(

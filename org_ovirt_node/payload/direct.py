@@ -31,11 +31,6 @@ def aligned_buffers(count: int = BUFFER_COUNT, size: int = BUFFER_SIZE) -> list[
     return [mmap.mmap(-1, size) for _ in range(count)]
 
 
-def round_up(size: int, unit: int) -> int:
-    """``size`` rounded up to a multiple of ``unit``."""
-    return -(-size // unit) * unit
-
-
 def open_direct(path: Path, flags: int) -> tuple[int, bool]:
     """Open ``path`` and say whether O_DIRECT was accepted.  Raises OSError."""
     try:

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.errors import CommandError, PayloadError
-from org_ovirt_node.payload.direct import round_up
 from org_ovirt_node.payload.facts import LIVEOS, ImageFacts
 from org_ovirt_node.payload.source import Source
+from org_ovirt_node.rounding import round_up
 from org_ovirt_node.run import run
 
 log = logging.getLogger(__name__)

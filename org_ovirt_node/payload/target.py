@@ -14,7 +14,8 @@ from pathlib import Path
 
 from org_ovirt_node.errors import StorageError
 from org_ovirt_node.payload import ioctl
-from org_ovirt_node.payload.direct import ALIGNMENT, DirectFile, round_up
+from org_ovirt_node.payload.direct import ALIGNMENT, DirectFile
+from org_ovirt_node.rounding import round_up
 
 log = logging.getLogger(__name__)
 

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.errors import ImageError, PayloadError
-from org_ovirt_node.payload.direct import BUFFER_SIZE, round_up
+from org_ovirt_node.payload.direct import BUFFER_SIZE
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.payload.manifest import BLOCK_SIZES, Verity
 from org_ovirt_node.payload.squashfs import SUPERBLOCK, read_superblock
+from org_ovirt_node.rounding import round_up
 from org_ovirt_node.run import Arg, run
 
 BLOCK = 4096
@@ -53,7 +54,7 @@ def append_tree(image: Path, *, salt: str = "", uuid: str = "") -> Verity:
             f"{image} has {size} bytes where its squashfs ends at {padded}", hint="Start from a plain squashfs."
         )
     os.truncate(image, padded)
-    digest = _digest(image)
+    digest = file_digest(image)
     salt = salt or digest.hex()
     uuid = uuid or str(uuids.UUID(bytes=digest[:16], version=4))
     argv: list[Arg] = ["veritysetup", "format", image, image, "--hash=sha256", f"--salt={salt}", f"--uuid={uuid}"]
@@ -153,7 +154,8 @@ def view(device: Path, sys: Path = SYS_BLOCK) -> Path:
     return device
 
 
-def _digest(image: Path) -> bytes:
+def file_digest(image: Path) -> bytes:
+    """The SHA-256 of a file."""
     digest = hashlib.sha256()
     with image.open("rb", buffering=0) as file:
         while block := file.read(BUFFER_SIZE):

@@ -14,8 +14,9 @@ from org_ovirt_node.errors import LayoutError, StorageError
 from org_ovirt_node.install.adopt import taken
 from org_ovirt_node.kickstart.model import DEFAULT_VG, NodeSection
 from org_ovirt_node.kickstart.units import human_size
-from org_ovirt_node.layout.policy import EXTENT, layer_name, round_up
+from org_ovirt_node.layout.policy import EXTENT, layer_name
 from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.rounding import round_up
 
 #: blivet's names of device types.
 THIN, POOL, VG, PARTITION = "lvmthinlv", "lvmthinpool", "lvmvg", "partition"

@@ -11,15 +11,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from org_ovirt_node.boot.hostfiles import BY_STACK
+from org_ovirt_node.boot.reachable import MULTIPATH_CONF
 from org_ovirt_node.errors import StorageError
 from org_ovirt_node.run import run
 from org_ovirt_node.storage.execute import settle
 
-CONF = Path("/etc/multipath.conf")
+CONF = Path(MULTIPATH_CONF)
 #: For an installer that has no configuration: a map for every disk with more than one path, under a short name.
 DEFAULT_CONF = "defaults {\n    find_multipaths yes\n    user_friendly_names yes\n}\n"
-#: The files by which a host knows its maps; the same ones go to the new system.
-FILES = ("etc/multipath.conf", "etc/multipath/wwids", "etc/multipath/bindings")
 
 
 def parse_paths(text: str) -> dict[str, list[str]]:
@@ -78,7 +78,8 @@ def _listed(found: dict[str, list[str]]) -> str:
 
 def copy_files(root: Path, source: Path = Path("/")) -> None:
     """Take the files by which the installer knows its maps into the new system at ``root``."""
-    for name in FILES:
+    for path in BY_STACK["multipath"]:
+        name = path.lstrip("/")
         if (source / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / name, root / name)

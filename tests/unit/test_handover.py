@@ -131,7 +131,7 @@ def installation(anaconda: Anaconda, tmp_path: Path, monkeypatch: pytest.MonkeyP
             pool=ThinPool("pool00", 1, 0, 0),
             volumes=tuple(volume.request for volume in volumes),
         )
-        made.adopted = adopt.Adopted(Created(layout, (boot,), volumes), "root", "gpt", (), False)
+        made.adopted = adopt.Adopted(Created(layout, (boot,), volumes), "root", "gpt", False)
         made.created, made.layout, made.layer = made.adopted.created, layout, f"{NVR}+1"
         yield made
         made.cover.close()
