@@ -7,7 +7,6 @@ that it was started from (prefix without a disk), so that a copied disk, or the 
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,9 +58,8 @@ def install_bios(root: Path, grub: Grub, disk: str, boot_number: int) -> None:
     modules = root / "usr/lib/grub" / PLATFORM
     target = root / "boot" / grub.folder / PLATFORM
     target.mkdir(parents=True, exist_ok=True)
-    for path in modules.iterdir():
-        if path.suffix in (".mod", ".lst") or path.name == "boot.img":
-            shutil.copyfile(path, target / path.name)
+    wanted = sorted(path for path in modules.iterdir() if path.suffix in (".mod", ".lst") or path.name == "boot.img")
+    run(["cp", "--no-preserve=all", *wanted, target], hint="Is there room on /boot?")
     folder = f"/boot/{grub.folder}/{PLATFORM}"
     run(
         [

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from org_ovirt_node.boot import cmdline
 from org_ovirt_node.boot.hostinitrd import HostFile
@@ -46,6 +45,8 @@ CHECKERS = {"ext4": "e2fsck", "xfs": "xfs_repair"}
 OUR_HOOK = "ovirt-node-lib.sh"
 #: The file of dracut's fips module that checks the kernel.
 FIPS_HOOK = "fips.sh"
+#: The folder of a kernel's modules, by its name in an initramfs.
+MODULE_FOLDER = re.compile(r"(?:usr/)?lib/modules/[^/]+")
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,13 @@ class RootFacts:
 
 def module_name(path: str) -> str:
     """The kernel's name of a module file: ``…/virtio-blk.ko.xz`` → ``virtio_blk``; empty when it is no module."""
-    name = PurePosixPath(path).name
-    found = re.fullmatch(r"(.+)\.ko(?:\.(?:xz|gz|zst))?", name)
+    found = re.search(r"([^/]+)\.ko(?:\.(?:xz|gz|zst))?\Z", path) if ".ko" in path else None
     return found.group(1).replace("-", "_") if found else ""
+
+
+def base_name(path: str) -> str:
+    """The last part of a path.  An initramfs has thousands: pathlib would take a second for them on a slow machine."""
+    return path.rpartition("/")[2]
 
 
 def missing(facts: RootFacts) -> tuple[str, ...]:
@@ -145,14 +150,14 @@ def _modules(facts: RootFacts) -> list[str]:
         for name in dict.fromkeys(drivers)
         if name not in present and name not in wanted
     ]
-    folders = {name.split("/")[-1] for name in facts.initramfs if re.fullmatch(r"(usr/)?lib/modules/[^/]+", name)}
+    folders = {base_name(name) for name in facts.initramfs if MODULE_FOLDER.fullmatch(name)}
     if facts.kernel and folders and facts.kernel not in folders:
         found.append(f"its initramfs is for the kernel {', '.join(sorted(folders))}, not {facts.kernel}")
     return found
 
 
 def _programs(facts: RootFacts) -> list[str]:
-    present = {PurePosixPath(name).name for name in facts.initramfs}
+    present = {base_name(name) for name in facts.initramfs}
     wanted = ["lvm", "thin_check"]
     if facts.layer_fstype in CHECKERS:
         wanted.append(CHECKERS[facts.layer_fstype])
@@ -209,7 +214,7 @@ def _fips(facts: RootFacts) -> list[str]:
     if "fips=1" not in words:
         return []
     found = []
-    if not any(PurePosixPath(name).name == FIPS_HOOK for name in facts.initramfs):
+    if not any(base_name(name) == FIPS_HOOK for name in facts.initramfs):
         found.append("fips=1 is on its kernel command line, and its initramfs lacks dracut's fips module")
     if not _argument(words, "boot"):
         found.append("fips=1 is on its kernel command line, and no boot= that says where /boot is")
