@@ -16,13 +16,18 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 BY_SIGNAL = 128
 
 
+def _left_alone(number: signal.Signals) -> bool:
+    """True for a hang-up that whoever started the program has switched off, as nohup(1) does."""
+    return number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN
+
+
 @contextmanager
 def _handled(handler: signal._HANDLER) -> Iterator[None]:
     """Only the main thread may have handlers; elsewhere nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in SIGNALS}
+    before = {number: signal.signal(number, handler) for number in SIGNALS if not _left_alone(number)}
     try:
         yield
     finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,8 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from org_ovirt_node import signals
-from org_ovirt_node.errors import Interrupted, NodeError, PayloadError
+from org_ovirt_node.errors import NodeError, PayloadError
 from org_ovirt_node.install import accounts, engine, root, system
 from org_ovirt_node.install.engine import DEVICE_BOUND, STEPS
 from org_ovirt_node.kickstart.model import NodeSection, SshKeyRequest, SystemRequest, UserRequest
@@ -182,24 +180,6 @@ def test_a_squashfs_that_is_no_image_is_refused_and_released(tmp_path: Path) -> 
     with pytest.raises(PayloadError, match="neither a root tree"), root.image_tree(str(image), tmp_path / "mnt"):
         pass
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
-
-
-@pytest.mark.parametrize("number", signals.SIGNALS)
-def test_a_signal_releases_everything_in_order(number: signal.Signals) -> None:
-    released: list[str] = []
-    before = signal.getsignal(number)
-
-    def second() -> None:
-        os.kill(os.getpid(), number)
-        released.append("second")
-
-    with pytest.raises(Interrupted, match=number.name), signals.interruptible(), ExitStack() as stack:
-        stack.callback(released.append, "first")
-        stack.callback(second)
-        os.kill(os.getpid(), number)
-        signal.pause()
-    assert released == ["second", "first"]
-    assert signal.getsignal(number) == before
 
 
 def test_boot_loader_and_entry_come_after_the_image_was_read_back() -> None:
