@@ -13,8 +13,8 @@ from tests.vm import artefacts
 from tests.vm.artefacts import NodeImage
 from tests.vm.console import Result, Shell
 from tests.vm.errors import ScenarioFailed, check, check_equal
-from tests.vm.installer import InstallerMachine
-from tests.vm.qemu import Disk, Machine, Spec
+from tests.vm.installer import InstallerMachine, running_installer
+from tests.vm.qemu import Disk, Efi, Machine, Spec
 from tests.vm.scenario import Context
 
 GIB = 1 << 30
@@ -32,6 +32,7 @@ READ_IMAGE = 300.0
 PAYLOAD_MOUNT = "/mnt/payload"
 PAYLOAD_FILE = "image.squashfs"
 KICKSTART = "/root/test.ks"
+AUTOMATIC = "clearpart --all --initlabel\nzerombr\nautopart --type=thinp\n"
 #: Steps whose time is the disks' and the transfer's (the requirement's own list).
 DEVICE_STEPS = ("disks", "partition", "transfer", "verify")
 
@@ -40,7 +41,7 @@ def kickstart(
     source: str,
     *,
     check_line: str = "--nosignature",
-    disks: str = "clearpart --all --initlabel\nzerombr\nautopart --type=thinp\n",
+    disks: str = AUTOMATIC,
     more: str = "",
     node_options: str = "",
     node_lines: str = "",
@@ -133,6 +134,26 @@ def install_node(
     context.say(f"installed {result.done['layer']}: {seconds}, host share {share:.2f}")
     check_released(installer)
     return result
+
+
+@contextmanager
+def installed(
+    context: Context,
+    image: NodeImage,
+    *targets: Disk,
+    efi: Optional[Efi] = None,
+    memory: int = 1536,
+    options: str = "",
+    disks: str = AUTOMATIC,
+) -> Iterator[tuple[InstallerMachine, Installed]]:
+    """Install ``image`` to ``targets``; the block sees installer and result, then the machine is powered off."""
+    with running_installer(context.folder, efi=efi, memory=memory) as installer:
+        url = provide_payload(installer, image.path, context.folder)
+        for target in targets:
+            installer.attach(target)
+        text = kickstart(url, check_line=f"--sha256={image.sha256}", disks=disks)
+        yield installer, install_node(installer, context, text, options=options)
+        installer.power_off()
 
 
 def check_released(installer: InstallerMachine) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from tests.vm import artefacts
 from tests.vm.errors import check, check_equal
-from tests.vm.installer import running_installer
 from tests.vm.scenario import Context, scenario
-from tests.vm.steps import BOOT, VG, booted_node, check_root, install_node, kickstart, provide_payload, target_disk
+from tests.vm.steps import BOOT, VG, booted_node, check_root, installed, target_disk
 
 PASSPHRASE = "opens-the-node-17"
 LOG = "/var/log/ovirt-node/ovirt-node-install.log"
@@ -18,14 +17,10 @@ def install_luks(context: Context) -> None:
     image = artefacts.node_image()
     target = target_disk(context)
     disks = f"clearpart --all --initlabel\nzerombr\nautopart --type=thinp --encrypted --passphrase={PASSPHRASE}\n"
-    with running_installer(context.folder, memory=2560) as installer:
-        url = provide_payload(installer, image.path, context.folder)
-        installer.attach(target)
-        result = install_node(installer, context, kickstart(url, check_line=f"--sha256={image.sha256}", disks=disks))
+    with installed(context, image, target, memory=2560, disks=disks) as (installer, result):
         check(PASSPHRASE not in result.stderr, "the passphrase is in what the installer says")
         found = installer.shell.run(f"grep -l {PASSPHRASE} {LOG} /tmp/install.out /tmp/*.log", check=False)
         check_equal(found.text.replace("grep: /tmp/*.log: No such file or directory", ""), "", "logs with a passphrase")
-        installer.power_off()
     with booted_node(context, target, memory=2048, login=False) as node:
         serial = node.machine.serial
         serial.wait_for(r"passphrase for disk .*:", BOOT)

@@ -16,7 +16,7 @@ from tests.vm.steps import (
     booted_node,
     check_root,
     expect_refusal,
-    install_node,
+    installed,
     kickstart,
     provide_payload,
     run_install,
@@ -35,14 +35,8 @@ def new_machine(context: Context, *, secure_boot: bool = False) -> Efi:
 
 def install(context: Context, efi: Efi, image: NodeImage, *targets: Disk) -> list[str]:
     """Install on a machine with ``efi``; returns what efibootmgr says of our entries."""
-    with running_installer(context.folder, efi=efi) as installer:
-        url = provide_payload(installer, image.path, context.folder)
-        for target in targets:
-            installer.attach(target)
-        install_node(installer, context, kickstart(url, check_line=f"--sha256={image.sha256}"))
-        found = entries(installer.shell)
-        installer.power_off()
-    return found
+    with installed(context, image, *targets, efi=efi) as (installer, _):
+        return entries(installer.shell)
 
 
 def entries(shell: Shell) -> list[str]:
@@ -115,12 +109,8 @@ def install_bios_and_efi(context: Context) -> None:
     """One disk boots by BIOS and by EFI; making it touches no firmware's variables."""
     image = artefacts.node_image()
     target = target_disk(context)
-    with running_installer(context.folder) as installer:
-        url = provide_payload(installer, image.path, context.folder)
-        installer.attach(target)
-        text = kickstart(url, check_line=f"--sha256={image.sha256}")
-        install_node(installer, context, text, options="--firmware=both")
-        installer.power_off()
+    with installed(context, image, target, options="--firmware=both"):
+        pass
     for name, efi in (("bios", None), ("efi", new_machine(context))):
         with booted_node(context, target, name=name, efi=efi) as node:
             node.check_running()
@@ -155,11 +145,8 @@ def install_nvme(context: Context) -> None:
     """A node on an NVMe disk."""
     image = artefacts.node_image()
     target = target_disk(context, bus="nvme")
-    with running_installer(context.folder) as installer:
-        url = provide_payload(installer, image.path, context.folder)
-        installer.attach(target)
-        install_node(installer, context, kickstart(url, check_line=f"--sha256={image.sha256}"))
-        installer.power_off()
+    with installed(context, image, target):
+        pass
     with booted_node(context, target) as node:
         node.check_running()
         check_root(node, image)

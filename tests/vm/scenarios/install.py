@@ -16,6 +16,7 @@ from tests.vm.steps import (
     check_packages,
     check_root,
     install_node,
+    installed,
     kickstart,
     lvs,
     provide_payload,
@@ -41,12 +42,8 @@ def install_bios(context: Context) -> None:
     """An unattended install boots by itself (BIOS), as the payload says, and keeps what is written."""
     image = artefacts.node_image()
     target = target_disk(context)
-    with running_installer(context.folder) as installer:
-        url = provide_payload(installer, image.path, context.folder)
-        installer.attach(target)
-        result = install_node(installer, context, kickstart(url, check_line=f"--sha256={image.sha256}"))
+    with installed(context, image, target) as (_, result):
         check_equal(result.done["nvr"], image.nvr, "the NVR that was installed")
-        installer.power_off()
     with booted_node(context, target) as node:
         node.check_running()
         check_equal(node.shell.text("hostname"), HOSTNAME, "the host name")

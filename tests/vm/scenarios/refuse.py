@@ -14,7 +14,7 @@ from tests.vm.steps import (
     booted_node,
     check_released,
     expect_refusal,
-    install_node,
+    installed,
     kickstart,
     provide_payload,
     run_install,
@@ -101,12 +101,8 @@ def missing_layer(context: Context) -> None:
     """A node whose layer is gone stops with a message that names it, and never boots without."""
     image = artefacts.node_image()
     target = target_disk(context)
-    with running_installer(context.folder) as installer:
-        url = provide_payload(installer, image.path, context.folder)
-        installer.attach(target)
-        install_node(installer, context, kickstart(url))
+    with installed(context, image, target) as (installer, _):
         remove_layer(installer, image.nvr)
-        installer.power_off()
     with booted_node(context, target, login=False) as node:
         serial = node.machine.serial
         layer = re.escape(f"onn/{image.nvr}+1")

@@ -20,6 +20,7 @@ from tests.vm.steps import (
     booted_node,
     check_root,
     install_node,
+    installed,
     kickstart,
     provide_payload,
     run_install,
@@ -37,11 +38,8 @@ def install_liveos(context: Context) -> None:
     """A payload that holds LiveOS/rootfs.img installs and boots like a root tree."""
     image = artefacts.node_image(form="liveos")
     target = target_disk(context)
-    with running_installer(context.folder) as installer:
-        url = provide_payload(installer, image.path, context.folder)
-        installer.attach(target)
-        install_node(installer, context, kickstart(url, check_line=f"--sha256={image.sha256}"))
-        installer.power_off()
+    with installed(context, image, target):
+        pass
     with booted_node(context, target) as node:
         node.check_running()
         check_root(node, image, liveos=True)
