@@ -104,18 +104,38 @@ def run_install(
     installer: InstallerMachine, text: str, *, options: str = "", timeout: float = INSTALL, url: str = ""
 ) -> Installed:
     """Run ``ovirt-node-install`` with the kickstart ``text`` (or at ``url``) to its end, however it ends."""
+    start_install(installer, text, options=options, url=url)
+    return end_install(installer, timeout)
+
+
+def start_install(installer: InstallerMachine, text: str, *, options: str = "", url: str = "") -> None:
+    """Start ``ovirt-node-install`` with the kickstart ``text`` (or at ``url``), and leave it running."""
     shell = installer.shell
     if not url:
         shell.put(KICKSTART, text.encode())
-    done = shell.run(
-        f"ovirt-node-install --kickstart {url or KICKSTART} --json-progress --no-reboot {options} "
-        ">/tmp/install.out 2>/tmp/install.err",
-        timeout,
-        check=False,
+    shell.run(
+        "rm -f /tmp/install.status; "
+        f"( ovirt-node-install --kickstart {url or KICKSTART} --json-progress --no-reboot {options} "
+        ">/tmp/install.out 2>/tmp/install.err; echo $? >/tmp/install.status ) &"
     )
+
+
+def await_step(installer: InstallerMachine, step: str, timeout: float = INSTALL) -> None:
+    """Wait until the installation that runs begins with ``step``.  Raises ScenarioFailed when it ends before."""
+    installer.shell.run(
+        f'until grep -q \'"name": "{step}"\' /tmp/install.out; do '
+        "test ! -e /tmp/install.status || { cat /tmp/install.err; exit 1; }; sleep 0.1; done",
+        timeout,
+    )
+
+
+def end_install(installer: InstallerMachine, timeout: float = INSTALL) -> Installed:
+    """Wait for the end of the installation that runs."""
+    shell = installer.shell
+    status = int(shell.text("until test -s /tmp/install.status; do sleep 0.5; done; cat /tmp/install.status", timeout))
     stderr = shell.run("cat /tmp/install.err").text
-    check("Traceback" not in stderr and done.status != 70, f"the installation ended with a traceback:\n{stderr}")
-    return Installed(done.status, parse_events(shell.run("cat /tmp/install.out").output.strip()), stderr)
+    check("Traceback" not in stderr and status != 70, f"the installation ended with a traceback:\n{stderr}")
+    return Installed(status, parse_events(shell.run("cat /tmp/install.out").output.strip()), stderr)
 
 
 def install_node(

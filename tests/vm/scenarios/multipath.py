@@ -6,14 +6,28 @@ import dataclasses
 
 from tests.vm import artefacts
 from tests.vm.console import Shell
-from tests.vm.errors import check_equal
+from tests.vm.errors import check, check_equal
 from tests.vm.installer import InstallerMachine, running_installer
 from tests.vm.qemu import Disk
 from tests.vm.scenario import Context, scenario
-from tests.vm.steps import VG, booted_node, check_root, install_node, kickstart, provide_payload, target_disk
+from tests.vm.steps import (
+    READ_IMAGE,
+    VG,
+    await_step,
+    booted_node,
+    check_root,
+    end_install,
+    install_node,
+    kickstart,
+    provide_payload,
+    start_install,
+    target_disk,
+)
 
 WWN = 0x5000C500A0B0C0D0
 WWID = f"3{WWN:x}"
+#: Seconds for what a disk does while a path goes or comes.
+IO = 240.0
 
 
 def two_paths(context: Context) -> tuple[Disk, Disk]:
@@ -22,6 +36,9 @@ def two_paths(context: Context) -> tuple[Disk, Disk]:
     properties = {"wwn": WWN, "device_id": disk.serial}
     first = dataclasses.replace(disk, path="-a", properties=properties)
     return first, dataclasses.replace(first, path="-b", controller=1)
+
+
+ONLY = "ignoredisk --only-use={}\n"
 
 
 def attach(installer: InstallerMachine, *disks: Disk) -> list[str]:
@@ -51,8 +68,8 @@ def install_multipath(context: Context) -> None:
     with running_installer(context.folder) as installer:
         url = provide_payload(installer, image.path, context.folder)
         first, _ = attach(installer, *paths)
-        only = f"ignoredisk --only-use={first}\n"
-        install_node(installer, context, kickstart(url, check_line=f"--sha256={image.sha256}", more=only))
+        text = kickstart(url, check_line=f"--sha256={image.sha256}", more=ONLY.format(first))
+        install_node(installer, context, text)
         installer.power_off()
     with booted_node(context, *paths) as node:
         node.check_running()
@@ -62,4 +79,45 @@ def install_multipath(context: Context) -> None:
             source = node.shell.text(f"findmnt -no SOURCE {mountpoint}")
             kinds = node.shell.text(f"lsblk --noheadings --inverse --list -o TYPE {source}").split()
             check_equal("mpath" in kinds, True, f"{mountpoint} is on the map: {kinds}")
+        node.power_off()
+
+
+@scenario("multipath-path-loss", issues=(4,))
+def path_loss(context: Context) -> None:
+    """A path goes in the middle of the transfer, the other one on the running node: both go on, nothing is lost."""
+    image = artefacts.node_image()
+    first, second = two_paths(context)
+    with running_installer(context.folder) as installer:
+        url = provide_payload(installer, image.path, context.folder)
+        name, _ = attach(installer, first, second)
+        start_install(installer, kickstart(url, check_line=f"--sha256={image.sha256}", more=ONLY.format(name)))
+        await_step(installer, "transfer")
+        installer.machine.detach(second)
+        check_equal(end_install(installer).done["sha256"], image.sha256, "the digest of what was installed")
+        installer.power_off()
+    with booted_node(context, first, second) as node:
+        node.check_running()
+        check_root(node, image)
+        check_multipath(node.shell, 2)
+        # Writes that last until the path has gone, each of them on the disk before the next.
+        node.shell.run(
+            "rm -f /var/tmp/gone /var/tmp/status; ( n=0; while [ ! -e /var/tmp/gone ] || [ $n -lt 20 ]; do "
+            "n=$((n + 1)); dd if=/dev/urandom of=/var/tmp/data.$n bs=64k count=8 oflag=direct conv=fsync || break; "
+            "sha256sum /var/tmp/data.$n >> /var/tmp/sums; done 2>/var/tmp/said; "
+            "tail -n 1 /var/tmp/said > /var/tmp/status ) &"
+        )
+        node.machine.detach(first)
+        node.shell.run("touch /var/tmp/gone; until test -s /var/tmp/status; do sleep 0.5; done", IO)
+        written = node.shell.text(
+            "sync; echo 3 > /proc/sys/vm/drop_caches; sha256sum --check --quiet /var/tmp/sums", IO
+        )
+        check_equal(written, "", "what was written while a path went")
+        check(int(node.shell.text("wc -l < /var/tmp/sums")) >= 20, "the writing stopped when the path went")
+        check_multipath(node.shell, 1)
+        node.machine.attach(first)
+        node.shell.run(
+            "until multipathd show paths raw format '%w %t' | grep -c active | grep -qx 2; do sleep 1; done", IO
+        )
+        check_multipath(node.shell, 2)
+        node.shell.run("nodectl verify", READ_IMAGE)
         node.power_off()
