@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 #: Seconds for a whole scenario, unless it says otherwise.
-LIMIT = 1200.0
+LIMIT = 1800.0
 
 
 @dataclass

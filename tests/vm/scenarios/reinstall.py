@@ -24,6 +24,8 @@ from tests.vm.steps import (
 
 #: A kickstart that allows nothing to be wiped.
 KEEP = "clearpart --none\nautopart --type=thinp\n"
+#: Seconds for a scenario with that many, on a busy host.
+FOUR_INSTALLATIONS = 3600.0
 
 
 def make_foreign(installer: InstallerMachine, link: str) -> None:
@@ -75,7 +77,7 @@ def reinstall(context: Context) -> None:
         node.power_off()
 
 
-@scenario("install-interrupt", issues=(2,))
+@scenario("install-interrupt", issues=(2,), limit=FOUR_INSTALLATIONS)
 def install_interrupt(context: Context) -> None:
     """SIGTERM and SIGINT leave nothing mounted or active and say so; the next run succeeds."""
     image = artefacts.node_image()
