@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ API_FILE_SYSTEMS = ("/dev", "/proc", "/sys", "/run")
 
 #: linux/sched.h: a mount namespace of one's own; Python has it from 3.12 on.
 CLONE_NEWNS = 0x00020000
+SYS_BLOCK = Path("/sys/block")
+#: Seconds that others may take to close a loop device that is detached.
+DETACH = 30.0
 
 
 def unmount(target: Path) -> None:
@@ -87,10 +91,34 @@ def loop_device(file: Path, *, readonly: bool = False, sector_size: int = 0, par
     if partscan:
         argv.append("--partscan")
     device = run([*argv, os.fspath(file)]).stdout.strip()
+    held = SYS_BLOCK / Path(device).name / "loop/backing_file"
+    name = held.read_text(encoding="utf-8", errors="replace")
     try:
         yield device
     finally:
         run(["losetup", "--detach", device])
+        _await_detached(held, name)
+
+
+def _await_detached(held: Path, name: str) -> None:
+    """Wait until a loop device has let its file go: while somebody else has it open (udev looks at every new device)
+    the kernel only notes the wish (loop(4), LO_FLAGS_AUTOCLEAR), and the file's own file system stays busy.
+
+    Another one may have the device by then, with another file.  Raises StorageError after DETACH seconds.
+    """
+    deadline = time.monotonic() + DETACH
+    while True:
+        try:
+            if held.read_text(encoding="utf-8", errors="replace") != name:
+                return
+        except OSError:
+            return
+        if time.monotonic() > deadline:
+            raise StorageError(
+                f"the loop device of {name.strip()} is still in use after {DETACH:g} s",
+                hint="See who uses it with 'losetup -a' and 'fuser'.",
+            )
+        time.sleep(0.02)
 
 
 @contextmanager

@@ -87,6 +87,13 @@ def _say(program: str, text: str) -> None:
     print(f"{program}: {text}", file=sys.stderr, flush=True)
 
 
+def first_of(error: NodeError) -> NodeError:
+    """What had gone wrong before ``error`` did on the way back: a release that fails must not hide its cause."""
+    while isinstance(error.__context__, NodeError) and not error.__suppress_context__:
+        error = error.__context__
+    return error
+
+
 def main(parser: argparse.ArgumentParser, action: Action, argv: Optional[Sequence[str]] = None) -> int:
     """Parse ``argv``, run ``action`` with the options, and turn whatever happens into an exit status.
 
@@ -103,10 +110,16 @@ def main(parser: argparse.ArgumentParser, action: Action, argv: Optional[Sequenc
             return action(options)
     except NodeError as exc:
         log.debug("failed", exc_info=True)
-        _say(program, exc.message)
-        if exc.hint:
-            _say(program, exc.hint)
-        return exc.status
+        first = first_of(exc)
+        message = "interrupted" if isinstance(first, Interrupted) and first is not exc else first.message
+        for text in (message, first.hint):
+            if text:
+                _say(program, text)
+        if first is not exc:
+            _say(program, f"not everything was released: {exc.message}")
+            if exc.hint:
+                _say(program, exc.hint)
+        return first.status
     except KeyboardInterrupt:
         log.debug("interrupted", exc_info=True)
         _say(program, "interrupted; everything was released")

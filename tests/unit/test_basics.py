@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,34 @@ def test_a_loop_device_has_the_sector_size_and_is_detached(tmp_path: Path) -> No
         backing = Path(f"/sys/class/block/{name}/loop/backing_file")
         assert backing.read_text().strip() == str(file)
     assert not backing.exists() or backing.read_text().strip() != str(file)
+
+
+def test_a_loop_device_that_somebody_else_looks_at_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "disk.raw"
+    file.write_bytes(bytes(1 << 20))
+    looking: list[int] = []
+
+    def stop_looking(seconds: float) -> None:
+        os.close(looking.pop())
+
+    monkeypatch.setattr(time, "sleep", stop_looking)
+    with mounts.loop_device(file, readonly=True) as device:
+        looking.append(os.open(device, os.O_RDONLY))
+        backing = Path(f"/sys/class/block/{Path(device).name}/loop/backing_file")
+    assert not looking
+    assert not backing.exists() or backing.read_text().strip() != str(file)
+
+
+def test_a_loop_device_that_stays_in_use_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "disk.raw"
+    file.write_bytes(bytes(1 << 20))
+    monkeypatch.setattr(mounts, "DETACH", 0.1)
+    opened = -1
+    with pytest.raises(StorageError, match=r"disk\.raw is still in use"), mounts.loop_device(file) as device:
+        opened = os.open(device, os.O_RDONLY)
+    os.close(opened)
 
 
 @pytest.mark.parametrize(
