@@ -5,12 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
-from org_ovirt_node.node.merge.model import ACL, LABEL, Action, Entry, Kind, MergePlan, Meta, Source, order, parent
+from org_ovirt_node.node.merge.model import (
+    ACL,
+    CHUNK,
+    LABEL,
+    Action,
+    Entry,
+    Kind,
+    MergePlan,
+    Meta,
+    Source,
+    order,
+    parent,
+)
 from org_ovirt_node.node.merge.write import TYPES
 
 ETC_T = b"system_u:object_r:etc_t:s0\0"
@@ -90,6 +102,10 @@ class MemoryTree:
     def read(self, path: str) -> bytes:
         self.reads.append(path)
         return self.nodes[path].body
+
+    def blocks(self, path: str) -> Generator[bytes, None, None]:
+        body = self.read(path)
+        yield from (body[start : start + CHUNK] for start in range(0, len(body), CHUNK))
 
 
 def complete(spec: Spec) -> dict[str, Node]:

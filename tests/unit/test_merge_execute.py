@@ -18,7 +18,7 @@ from org_ovirt_node.mounts import overlaid
 from org_ovirt_node.node.merge import execute as executing
 from org_ovirt_node.node.merge import meta, owners, write
 from org_ovirt_node.node.merge.execute import Outcome, execute
-from org_ovirt_node.node.merge.model import ACL, BESIDE, IdMap, Kind, MergeError, MergePlan, Source
+from org_ovirt_node.node.merge.model import ACL, BESIDE, CHUNK, IdMap, Kind, MergeError, MergePlan, Source
 from org_ovirt_node.node.merge.plan import plan
 from org_ovirt_node.node.merge.tree import DirectoryTree, pristine
 from tests.support.etc import MemoryTree, Node, Spec, attributes, device, fifo, file, folder, link, on_disk, result
@@ -36,7 +36,12 @@ def acl(user: int, rights: int = 4, mask: int = 4) -> bytes:
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
 
 
+#: Of these more than one part is read; the sides differ in the last byte.
+BIG, MINE, THEIRS = ("x" * (2 * CHUNK) + end for end in "abc")
 OLD: Spec = {
+    "large": file(BIG),
+    "large-mine": file(BIG),
+    "large-theirs": file(BIG),
     "same": attributes(file("same\n"), label=ETC),
     "edited": attributes(file("1\n"), label=ETC),
     "merged": file("1\n2\n3\n"),
@@ -56,6 +61,7 @@ OLD: Spec = {
 NODE: Spec = {
     **{path: node for path, node in OLD.items() if path not in ("deleted", "node-link/a")},
     "edited": attributes(file("2\n", 0o600, uid=3, gid=4), label=ETC),
+    "large-mine": file(MINE),
     "merged": file("0\n1\n2\n3\n"),
     "conflict": file("user\n"),
     "mode": file("1\n", 0o4755),
@@ -72,6 +78,9 @@ NODE: Spec = {
     "bad\udcff": file("u\n"),
 }
 NEW: Spec = {
+    "large": file(BIG),
+    "large-mine": file(BIG),
+    "large-theirs": file(THEIRS),
     "same": attributes(file("same\n"), label=LIB),
     "edited": attributes(file("1\n"), label=LIB),
     "merged": file("1\n2\n3\n4\n"),
@@ -123,6 +132,7 @@ def test_executing_gives_what_the_plan_says(case: Case) -> None:
     assert found["node-link" + BESIDE + "/new"] == file("i\n")
     assert found["dir-to-link/mine"] == file("u\n")
     assert found["edited"] == attributes(file("2\n", 0o600, uid=3, gid=4), label=LIB)
+    assert [found[name].body[-1:] for name in ("large", "large-mine", "large-theirs")] == [b"a", b"b", b"c"]
     assert outcome.left == outcome.unlabelled == []
     assert outcome.size <= case.plan.size
 
@@ -147,7 +157,16 @@ def test_what_stays_as_the_image_has_it_is_not_touched(case: Case) -> None:
     before = inodes(case.etc)
     case.run()
     after = inodes(case.etc)
-    untouched = ["same", "labelled", "brought", "file-to-link", "dir-to-file", "link-to-dir/inner"]
+    untouched = [
+        "large",
+        "large-theirs",
+        "same",
+        "labelled",
+        "brought",
+        "file-to-link",
+        "dir-to-file",
+        "link-to-dir/inner",
+    ]
     for name in untouched:
         assert after[str(case.etc / name)] == before[str(case.etc / name)]
 
@@ -230,6 +249,9 @@ def test_an_edit_after_the_plan_is_taken_and_of_a_merged_file_refused(case: Case
     (tmp_path / "node/edited").write_text("later, and longer\n")
     case.run()
     assert (case.etc / "edited").read_text() == "later, and longer\n"
+    (tmp_path / "node/large-mine").write_text(THEIRS)
+    case.run()
+    assert (case.etc / "large-mine").read_text() == THEIRS
     (tmp_path / "node/merged").write_text("later\n")
     before = inodes(case.etc)
     with pytest.raises(MergeError, match="/etc/merged was changed"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from org_ovirt_node.node.merge import diff3, meta
+from org_ovirt_node.node.merge import compare, diff3, meta
 from org_ovirt_node.node.merge.model import LABEL, Entry, Kind, Meta, Notice, Source, Topic, Tree, Why
 from org_ovirt_node.node.merge.policy import Rule
 
@@ -39,12 +39,12 @@ class Sides:
 
 
 def same_body(left: Tree, one: Optional[Entry], right: Tree, two: Optional[Entry]) -> bool:
-    """The same type with the same content; contents are hashed only when the sizes are equal."""
+    """The same type with the same content; contents are read only when the sizes are equal."""
     if one is None or two is None:
         return one is two
     if (one.kind, one.size, one.target, one.device) != (two.kind, two.size, two.target, two.device):
         return False
-    return one.kind is not Kind.FILE or one.size == 0 or left.digest(one.path) == right.digest(two.path)
+    return one.kind is not Kind.FILE or compare.same_content(left, one.path, right, two.path, one.size)
 
 
 def decide(path: str, sides: Sides) -> Decision:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
 
-from org_ovirt_node.node.merge import beneath, write
+from org_ovirt_node.node.merge import beneath, compare, write
 from org_ovirt_node.node.merge.model import Action, Entry, Kind, MergeError, MergePlan, Source, Why, order, parent
 from org_ovirt_node.node.merge.names import shown
 from org_ovirt_node.node.merge.tree import DirectoryTree
@@ -111,8 +111,13 @@ class _Executor:
     def _guarded(self, action: Action) -> None:
         refused: list[str] = []
         try:
+            same = self._same_body(action)
+            found = self.current.entries.get(action.path)
+            if same and found is not None and found.meta == action.meta:
+                # As most paths are: nobody but this run writes to the new layer.
+                return
             with beneath.folder(self.etc, parent(action.path)) as fd:
-                self._ensure(fd, action, refused)
+                self._ensure(fd, action, same, refused)
         except OSError as exc:
             raise self._failed(action, exc) from exc
         if refused:
@@ -122,12 +127,12 @@ class _Executor:
         hint = "The layer is full; free or add space." if exc.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         return MergeError(f"{shown(action.path)} of the new layer cannot be written: {exc.strerror}", hint=hint)
 
-    def _ensure(self, fd: int, action: Action, refused: list[str]) -> None:
+    def _ensure(self, fd: int, action: Action, same: bool, refused: list[str]) -> None:
         name = action.path.rpartition("/")[2]
         meta, kind = action.meta, action.kind
         if meta is None or kind is None:
             raise ValueError("an action that is to be there has attributes and a type")
-        if self._same_body(action):
+        if same:
             self.outcome.adjusted += write.apply_meta(fd, name, meta, refused)
             return
         if kind is Kind.FILE:
@@ -150,10 +155,12 @@ class _Executor:
         if action.content is not None:
             return found.size == action.size and self.current.read(action.path) == action.content
         tree = self.sources[action.source]
-        if action.source is Source.NODE:
+        if action.source is Source.NODE and found.size < compare.LARGE:
             # The node's file may have changed since the plan was made: what it has now counts.
             return tree.digest_now(action.origin) == self.current.digest(action.path)
-        return found.size == action.size and tree.digest(action.origin) == self.current.digest(action.path)
+        if action.source is not Source.NODE and found.size != action.size:
+            return False
+        return compare.same_content(tree, action.origin, self.current, action.path, found.size)
 
     def _content(self, action: Action) -> tuple[Iterable[bytes], Optional[tuple[int, int]]]:
         if action.content is not None:

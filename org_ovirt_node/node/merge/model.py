@@ -6,7 +6,7 @@ name survives.  Sizes are bytes; modes are the twelve permission bits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Optional, Protocol
@@ -23,6 +23,8 @@ DEFAULT_ACL = "system.posix_acl_default"
 BESIDE = ".ovirtnode.rpmnew"
 #: NAME_MAX of Linux, in bytes.
 NAME_MAX = 255
+#: Bytes of a file that are read at once.
+CHUNK = 1 << 20
 
 
 class MergeError(NodeError):
@@ -78,6 +80,9 @@ class Tree(Protocol):
 
     def read(self, path: str) -> bytes:
         """The content of a file."""
+
+    def blocks(self, path: str) -> Generator[bytes, None, None]:
+        """The content of a file in parts of CHUNK bytes, the last one shorter."""
 
 
 class Source(str, Enum):

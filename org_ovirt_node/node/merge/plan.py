@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
 from typing import Optional
 
@@ -44,6 +44,9 @@ class _Mapped:
 
     def read(self, path: str) -> bytes:
         return self.tree.read(path)
+
+    def blocks(self, path: str) -> Generator[bytes, None, None]:
+        return self.tree.blocks(path)
 
 
 def _mapped(tree: Tree, ids: IdMap) -> Tree:

@@ -10,13 +10,13 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.node.merge import beneath
-from org_ovirt_node.node.merge.model import Entry, Kind, MergeError, Meta, order
+from org_ovirt_node.node.merge.model import CHUNK, Entry, Kind, MergeError, Meta, order
 
 KINDS = {
     stat.S_IFREG: Kind.FILE,
@@ -32,7 +32,6 @@ DEVICES = (Kind.CHARACTER, Kind.BLOCK)
 FOREIGN_XATTRS = ("trusted.overlay.", "user.overlay.", "security.evm")
 #: Where an image keeps its own /etc as it was built.
 PRISTINE = "usr/lib/ovirt-node/etc"
-CHUNK = 1 << 20
 #: A file below this size (bytes) is read at once.  A regular file is never read short but at its end (read(2)).
 SMALL = 64 * 1024
 
@@ -132,8 +131,8 @@ class DirectoryTree:
     def read(self, path: str) -> bytes:
         return b"".join(self.blocks(path))
 
-    def blocks(self, path: str) -> Iterator[bytes]:
-        """The content of a file in parts of at most CHUNK bytes."""
+    def blocks(self, path: str) -> Generator[bytes, None, None]:
+        """The content of a file in parts of CHUNK bytes, the last one shorter."""
         with self._named(path), beneath.file(self.root, path) as fd:
             yield from iter(lambda: os.read(fd, CHUNK), b"")
 
