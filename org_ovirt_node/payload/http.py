@@ -19,10 +19,9 @@ import requests
 import urllib3
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.payload.access import Access, Patience
 from org_ovirt_node.payload.http_session import (
-    Access,
     Identity,
-    Patience,
     Session,
     Transient,
     explain,

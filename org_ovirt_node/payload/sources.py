@@ -17,8 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from org_ovirt_node.errors import CommandError, PayloadError
 from org_ovirt_node.mounts import mounted
-from org_ovirt_node.payload.http import HttpSource
-from org_ovirt_node.payload.http_session import Access, Patience
+from org_ovirt_node.payload.access import Access, Patience
 from org_ovirt_node.payload.local import FileSource
 from org_ovirt_node.payload.source import Source, StartOver, Stream, redact_url
 from org_ovirt_node.run import run
@@ -56,6 +55,9 @@ def open_source(
 def _open(url: str, access: Access, patience: Patience, workdir: Path, stack: ExitStack) -> Source:
     scheme, colon, rest = url.partition(":")
     if scheme in ("http", "https"):
+        # The HTTP library takes its time to load, which a file or a medium need not wait for.
+        from org_ovirt_node.payload.http import HttpSource
+
         return HttpSource(url, access, patience)
     if scheme == "file":
         return FileSource(_file_path(url))

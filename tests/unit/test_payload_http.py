@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.payload.access import Access, Patience
 from org_ovirt_node.payload.http import SLICE, HttpSource
-from org_ovirt_node.payload.http_session import Access, Patience
 from org_ovirt_node.payload.mirrors import open_first
 from org_ovirt_node.payload.source import redact_url
 from org_ovirt_node.payload.sources import open_source

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from org_ovirt_node.errors import PayloadError
 from org_ovirt_node.kickstart.model import NodeSection
+from org_ovirt_node.payload.access import Patience
 from org_ovirt_node.payload.choose import Payload, beside, open_payload, with_suffix
-from org_ovirt_node.payload.http_session import Patience
 from org_ovirt_node.payload.manifest import Manifest, Verity, as_dict, as_text, parse
 from org_ovirt_node.payload.signature import verify
 from org_ovirt_node.payload.verity import append_tree
