@@ -11,6 +11,7 @@ from pathlib import Path
 
 from org_ovirt_node.errors import PayloadError
 from org_ovirt_node.mounts import chroot_ready, loop_device, mounted, overlaid
+from org_ovirt_node.payload.facts import LIVEOS, TREE
 from org_ovirt_node.payload.verity import view
 from org_ovirt_node.run import run
 
@@ -18,6 +19,8 @@ from org_ovirt_node.run import run
 SYSROOT = Path("/mnt/sysroot")
 WORK = Path("/mnt/ovirt-node")
 INNER = "LiveOS/rootfs.img"
+#: Where image_tree() mounts an image, and the inner one that some have.
+OUTER_TREE, INNER_TREE = "image", "rootfs"
 #: An inner image cannot be written to, so a journal in it cannot be replayed (ext4(5), xfs(5)).
 NO_REPLAY = {"ext4": ["noload"], "ext3": ["noload"], "xfs": ["norecovery"]}
 #: Names inside a layer's file system.
@@ -55,13 +58,13 @@ def image_tree(device: str, target: Path) -> Iterator[Path]:
     """
     with ExitStack() as stack:
         source = view(Path(device))
-        tree = stack.enter_context(mounted(str(source), target / "image", fstype="squashfs", options=["ro"]))
+        tree = stack.enter_context(mounted(str(source), target / OUTER_TREE, fstype="squashfs", options=["ro"]))
         inner = tree / INNER
         if inner.is_file():
             loop = stack.enter_context(loop_device(inner, readonly=True))
             fstype = run(["blkid", "-p", "-s", "TYPE", "-o", "value", inner], check=False).stdout.strip()
             tree = stack.enter_context(
-                mounted(loop, target / "rootfs", fstype=fstype, options=["ro", *NO_REPLAY.get(fstype, ())])
+                mounted(loop, target / INNER_TREE, fstype=fstype, options=["ro", *NO_REPLAY.get(fstype, ())])
             )
         if not (tree / "usr").is_dir():
             raise PayloadError(
@@ -69,6 +72,11 @@ def image_tree(device: str, target: Path) -> Iterator[Path]:
                 hint="Build it with 'ovirt-node-image build' or livemedia-creator.",
             )
         yield tree
+
+
+def form_of(tree: Path) -> str:
+    """The form (payload/facts.py) of the image whose root tree :func:`image_tree` mounted at ``tree``."""
+    return LIVEOS if tree.name == INNER_TREE else TREE
 
 
 @contextmanager

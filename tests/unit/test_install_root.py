@@ -170,6 +170,7 @@ def test_both_payload_forms_give_the_root_tree(tmp_path: Path, form: str) -> Non
     image = squashfs(source, tmp_path / "image.squashfs")
     with root.image_tree(str(image), tmp_path / "mnt") as found:
         assert (found / "usr/marker").read_text() == form
+        assert root.form_of(found) == form
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
 
 
