@@ -150,8 +150,7 @@ class Installation:
         read_back(self._image_device(), self.facts.size, self.sha256, progress=self.progress)
         self.facts = with_tree(self.facts, self._image_device())
         volume = f"{self.layout.vg.name}/{self.facts.nvr}"
-        lvm.set_readonly(volume)
-        lvm.add_tags(volume, [lvm.TAG_BASE, *lvm.digest_tags(self.sha256, self.facts.size)])
+        lvm.seal(volume, [lvm.TAG_BASE, *lvm.digest_tags(self.sha256, self.facts.size)])
 
     def assemble(self) -> None:
         """Mount image, layer and volumes as the new root, and seed the volumes."""

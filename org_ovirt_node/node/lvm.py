@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from org_ovirt_node.errors import StorageError
+from org_ovirt_node.errors import CommandError, StorageError
 from org_ovirt_node.run import run
 
 TAG_VG, TAG_POOL, TAG_BASE, TAG_LAYER, TAG_VOLUME, TAG_INIT = (
@@ -27,7 +27,9 @@ LV_FIELDS = (
 )
 #: lv_time as seconds since the epoch (lvm.conf: report/time_format), whatever the time zone is.
 TIME_FORMAT = ("--config", 'report{time_format="%s"}')
-VG_FIELDS = "vg_name,vg_uuid,vg_size,vg_free,vg_extent_size,vg_tags,vg_attr"
+VG_FIELDS = "vg_name,vg_uuid,vg_size,vg_free,vg_extent_size,vg_tags"
+#: What an LV's row tells of its VG beside the name: one program does for both.
+VG_FIELDS_OF_LV = VG_FIELDS.partition(",")[2]
 
 
 @dataclass(frozen=True)
@@ -172,12 +174,20 @@ def _group(row: dict[str, str], volumes: tuple[LogicalVolume, ...]) -> Group:
 
 
 def group(name: str) -> Group:
-    """The VG ``name`` with its LVs.  Raises StorageError when there is none."""
-    rows = parse_rows(_report("vgs", VG_FIELDS, ["--select", f"vg_name={name}"]), "vg")
-    if not rows:
+    """The VG ``name`` with its LVs.  Raises StorageError when there is none, CommandError."""
+    select = f"vg_name={name}"
+    try:
+        rows = parse_rows(_report("lvs", f"{LV_FIELDS},{VG_FIELDS_OF_LV}", [*TIME_FORMAT, name]), "lv")
+    except CommandError:
+        if groups(select):
+            raise
+        rows = []
+    if rows:
+        return _group(rows[0], tuple(parse_volume(row) for row in rows))
+    found = groups(select)
+    if not found:
         raise StorageError(f"there is no volume group {name}", hint="Is its disk connected? 'pvs' lists what is seen.")
-    volumes = parse_rows(_report("lvs", LV_FIELDS, [*TIME_FORMAT, name]), "lv")
-    return _group(rows[0], tuple(parse_volume(row) for row in volumes))
+    return found[0]
 
 
 def digest_tags(sha256: str, size: int) -> tuple[str, str]:
@@ -219,6 +229,6 @@ def remove(name: str) -> None:
     run(["lvremove", "--yes", name], hint="Is it still mounted? See 'findmnt'.")
 
 
-def set_readonly(name: str) -> None:
-    """Make the LV ``vg/lv`` read-only, in LVM's metadata and in the running kernel."""
-    run(["lvchange", "--permission", "r", name])
+def seal(name: str, tags: Sequence[str]) -> None:
+    """Make the LV ``vg/lv`` read-only, in LVM's metadata and in the running kernel, and tag it."""
+    run(["lvchange", "--permission", "r", *_tag_words(tags), name])

@@ -42,7 +42,6 @@ from org_ovirt_node.node.mounted import release_below
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.payload.choose import Payload, open_payload
 from org_ovirt_node.payload.facts import ImageFacts
-from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.payload.transfer import read_back, transfer
 from org_ovirt_node.payload.verity import with_tree
 from org_ovirt_node.progress import Progress, human
@@ -215,14 +214,16 @@ class Update:
         name = self.facts.nvr
         read_back(self.device(name), self.journal.size, self.journal.sha256, self.progress)
         with image_tree(os.fspath(self.device(name)), self.places.work) as tree:
-            self.facts = with_tree(inspect_mounted(tree, self.facts), self.device(name))
+            self.facts = with_tree(survey.inspected(tree, self.facts), self.device(name))
         if self.facts.nvr != name:
             self._rename(name)
         volume = f"{self.vg}/{self.facts.nvr}"
-        lvm.add_tags(volume, [lvm.TAG_BASE, *lvm.digest_tags(self.journal.sha256, self.journal.size)])
+        tags = [lvm.TAG_BASE, *lvm.digest_tags(self.journal.sha256, self.journal.size)]
         before = self.state.group.find(name) if self.reused else None
         if before is None or not before.readonly:
-            lvm.set_readonly(volume)
+            lvm.seal(volume, tags)
+        else:
+            lvm.add_tags(volume, tags)
 
     def _rename(self, name: str) -> None:
         """The volume bears the image's own name, also where only the file's name was known before."""

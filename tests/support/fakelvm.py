@@ -71,16 +71,19 @@ def vgs(state: State, arguments: list[str]) -> Report:
     options, _ = split(arguments, (), ("--reportformat", "--units", "--options", "--select", "--config"))
     if options.get("--select", ["vg_name=" + state["vg"]])[0] != "vg_name=" + state["vg"]:
         return {"vg": []}
-    values = {
+    return {"vg": [{name: group(state)[name] for name in options["--options"][0].split(",")}]}
+
+
+def group(state: State) -> dict[str, str]:
+    """The fields of the VG."""
+    return {
         "vg_name": state["vg"],
         "vg_uuid": "u",
         "vg_size": f"{state['size']}B",
         "vg_free": f"{state['size'] - used(state)}B",
         "vg_extent_size": f"{state['extent']}B",
         "vg_tags": ",".join(state["tags"]),
-        "vg_attr": "wz--n-",
     }
-    return {"vg": [{name: values[name] for name in options["--options"][0].split(",")}]}
 
 
 def lvs(state: State, arguments: list[str]) -> Report:
@@ -91,8 +94,8 @@ def lvs(state: State, arguments: list[str]) -> Report:
     for name, one in state["lvs"].items():
         pool = one["kind"] == "pool"
         values = {
+            **group(state),
             "lv_name": name,
-            "vg_name": state["vg"],
             "lv_size": f"{one['size']}B",
             "lv_attr": ("twi-aotz--" if state.get("zeroes", True) else "twi-aot---")
             if pool

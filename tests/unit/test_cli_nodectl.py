@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -236,9 +238,21 @@ def test_failures_row_21_with_many_volumes_lvm_is_asked_once_for_this_group(
     shown = call(node, capsys, "list")
     assert "disk-1" not in str(shown)
     asked = node.calls[before:]
-    assert [line.split()[0] for line in asked] == ["vgs", "lvs"]
-    assert all(line.endswith(("onn", "vg_name=onn")) for line in asked)
+    assert [line.split()[0] for line in asked] == ["lvs"]
+    assert asked[0].endswith(" onn")
 
 
 def test_no_other_program_sees_the_users_environment(node: FakeNode) -> None:
     assert os.environ["OVIRT_NODE_PATH"].startswith(str(node.home))
+
+
+def test_an_update_from_a_file_does_not_load_the_http_library(tmp_path: Path) -> None:
+    (tmp_path / "image").write_bytes(b"x")
+    program = (
+        "import sys\n"
+        "from org_ovirt_node.node import update_run\n"
+        "from org_ovirt_node.payload.sources import open_source\n"
+        "with open_source(sys.argv[1]):\n"
+        "    assert not {'requests', 'urllib3', 'blivet'} & sys.modules.keys()\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path / "image")], check=True)
