@@ -103,6 +103,11 @@ class Channel:
                 # A peer's end is seen at the next look.
                 self.changed.wait(min(left, LOOK))
 
+    def forget(self) -> None:
+        """The next wait looks only at what comes from now on."""
+        with self.changed:
+            self.position = len(self.heard)
+
     def seen(self, pattern: str) -> Optional[Match[str]]:
         """The first match of ``pattern`` in all that was ever heard, or None; does not wait or consume."""
         return re.search(pattern, plain(self.heard), re.MULTILINE)

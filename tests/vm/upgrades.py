@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from org_ovirt_node.image.cache import key_of
 from org_ovirt_node.mounts import mounted, overlaid
+from org_ovirt_node.payload.verity import append_tree
 from org_ovirt_node.run import run
 from tests.vm import artefacts
 from tests.vm.accel import accelerator
@@ -87,9 +88,11 @@ def changed_image(release: str, name: str, change: Change) -> NodeImage:
             options = ["-noappend", "-quiet", "-no-progress", "-xattrs", "-comp", "zstd", "-Xcompression-level", "1"]
             run(["mksquashfs", root, folder / "image.squashfs", *options])
         run(["rm", "-rf", work])
+        append_tree(folder / "image.squashfs")
 
-    file = artefacts.cache().get(f"changed-image-{release}", key_of(image.sha256, name), make) / "image.squashfs"
-    return NodeImage(file, image.nvr, file.stat().st_size, artefacts.sha256(file))
+    key = key_of(image.sha256, name, "tree")
+    file = artefacts.cache().get(f"changed-image-{release}", key, make) / "image.squashfs"
+    return artefacts.image_at(file, image.nvr)
 
 
 def edit(root: Path, path: str, text: str) -> None:
@@ -108,8 +111,7 @@ def node_with(
     made = settled_node()
     disk = context.folder / f"{DISK}.raw"
     run(["cp", "--sparse=always", "--reflink=auto", made / disk.name, disk])
-    files = {**{f"{image.nvr}.squashfs": image.path for image in images}, **(more or {})}
-    media = [Disk(artefacts.files_disk(context.folder, "medium", files), "medium", readonly=True)]
+    media = [medium(context, *images, more=more)]
     if CODE_TOO:
         media.append(Disk(artefacts.code_disk(context.folder), "code", readonly=True))
     with Machine(_spec(disk, limit, incoming=made / "state"), context.folder / "node") as machine:
@@ -118,19 +120,30 @@ def node_with(
         renew(node.shell)
         for one in media:
             machine.attach(one)
-            node.shell.run(f"udevadm wait --timeout={PLUG:.0f} /dev/disk/by-id/virtio-{one.serial}", 2 * PLUG)
         prepare(node)
         yield node
 
 
+def medium(context: Context, *images: NodeImage, more: Optional[Mapping[str, Path]] = None) -> Disk:
+    """A disk with ``images`` as ``<nvr>.squashfs``, and the files ``more``."""
+    files = {**{f"{image.nvr}.squashfs": image.path for image in images}, **(more or {})}
+    return Disk(artefacts.files_disk(context.folder, "medium", files), "medium", readonly=True)
+
+
 def prepare(node: Node) -> None:
     """After each boot: the medium is mounted, and the code of today is in its place where that is asked for."""
-    node.shell.run(f"mkdir -p {MEDIUM} && mount -o ro /dev/disk/by-id/virtio-medium {MEDIUM}")
+    _mount(node, "medium", MEDIUM)
     if CODE_TOO:
-        node.shell.run(
-            "mkdir -p /mnt/code && mount -o ro /dev/disk/by-id/virtio-code /mnt/code && "
-            f"mount --bind /mnt/code/org_ovirt_node {PACKAGE}"
-        )
+        _mount(node, "code", "/mnt/code")
+        node.shell.run(f"mount --bind /mnt/code/org_ovirt_node {PACKAGE}")
+
+
+def _mount(node: Node, serial: str, target: str) -> None:
+    """Mount a disk that may have been plugged in just now."""
+    link = f"/dev/disk/by-id/virtio-{serial}"
+    node.shell.run(
+        f"udevadm wait --timeout={PLUG:.0f} {link} && mkdir -p {target} && mount -o ro {link} {target}", 2 * PLUG
+    )
 
 
 def update(node: Node, image: NodeImage, options: str = "") -> dict[str, Any]:
@@ -172,8 +185,15 @@ def check_health(node: Node, expected: str = "ok") -> dict[str, Any]:
 
 
 def check_runs(node: Node, layer: str) -> None:
-    """The node runs from ``layer``, whose image is intact."""
-    check_equal(state(node)["current_layer"], layer, "the running layer")
+    """The node runs from ``layer``, whose image is intact and read through dm-verity."""
+    found = state(node)
+    check_equal(found["current_layer"], layer, "the running layer")
+    roothash = found["verity"][layer]
+    # Kernel: admin-guide/device-mapper/verity.rst.
+    table = node.shell.text("dmsetup table $(findmnt -nro SOURCE /run/ovirt-node/image)").split()
+    check(
+        table[2] == "verity" and roothash in table[3:], f"the root hash is {roothash!r}, the image is read by {table}"
+    )
     image = layer.rpartition("+")[0]
     result = node.shell.json(f"nodectl verify --machine-readable {image} 2>/dev/null", READ_IMAGE)
     check(result["images"][0]["ok"] is not False, f"nodectl verify {image}: {result}")

@@ -96,6 +96,7 @@ def upgrade(context: Context) -> None:
         reboot(node)
         node.check_running()
         check_runs(node, f"{new.nvr}+1")
+        check_equal(state(node)["verity"][f"{new.nvr}+1"], new.roothash, "the root hash of the new image")
         check_changes(node)
         check_equal(
             node.shell.text("cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub /etc/hostname"), identity, "identity"
