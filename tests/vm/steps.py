@@ -23,10 +23,10 @@ HOSTNAME = "node1.example.org"
 VG = "onn"
 #: Seconds for an installation of the demo image; about 60 under emulation on an idle host.
 INSTALL = 600.0
-#: Seconds from power-on to the login prompt; about 30 under emulation on an idle host.
-BOOT = 300.0
+#: Seconds from power-on to the login prompt; about 30 under emulation on an idle host, 260 on one with four machines.
+BOOT = 600.0
 #: Seconds for what a node does after its login prompt until it counts as started.
-SETTLE = 240.0
+SETTLE = 480.0
 #: Seconds for a command that reads a whole image under emulation.
 READ_IMAGE = 300.0
 PAYLOAD_MOUNT = "/mnt/payload"
