@@ -88,7 +88,7 @@ def upgrade(context: Context) -> None:
         written = _written(node)
         done = update(node, new, "--keep /opt/tool")
         context.figures["update_seconds"] = done["seconds"]
-        context.figures.update({name: done[name] for name in ("own_seconds", "host_share")})
+        context.figures.update({name: done[name] for name in ("own_seconds", "command_seconds", "host_share")})
         context.figures["written"] = written = _written(node) - written
         check_equal(done["layer"], f"{new.nvr}+1", "the new layer")
         check_equal([one["path"] for one in done["conflicts"]], [f"/etc/{CONFLICT}"], "the conflicts")
