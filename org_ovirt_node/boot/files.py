@@ -13,6 +13,8 @@ from org_ovirt_node.errors import BootError
 from org_ovirt_node.run import run
 
 MODULES = "usr/lib/modules"
+#: Bytes that a disk writes whole or not at all.
+SECTOR = 512
 #: dracut's fips module looks for it beside the kernel that was booted (fips.sh, do_fips).
 FIPS_CHECKSUM = f".{bls.KERNEL}.hmac"
 
@@ -106,20 +108,53 @@ def place_layer(boot: Path, layer: str, kernel: KernelFiles, host_initrd: bytes)
     sync_folder(boot)
 
 
-def publish_entries(boot: Path, grub_folder: str, first: str = "") -> None:
-    """Generate GRUB's menu from the entries: the layer ``first``, then the newest first.
+def publish_entries(boot: Path, grub_folder: str, first: str = "", *, name: str = grubcfg.ENTRIES_FILE) -> None:
+    """Generate GRUB's menu ``name`` from the entries: the layer ``first``, then the newest first.
 
     GRUB boots the first one when the environment block is lost or names an entry that does not exist, so it has to
     be the last one that is known to be good.
     """
     entries = sorted(bls.read_all(boot), key=lambda entry: (entry.name == first, entry.name), reverse=True)
     text = grubcfg.render_entries(entries)
-    write_durably(boot / grub_folder / grubcfg.ENTRIES_FILE, text.encode())
+    write_durably(boot / grub_folder / name, text.encode())
+
+
+def publish_menu(boot: Path, grub_folder: str, first: str = "") -> None:
+    """Write both copies of the menu, each visible to GRUB before the other is touched."""
+    for name in (grubcfg.ENTRIES_FILE, grubcfg.SPARE_FILE):
+        publish_entries(boot, grub_folder, first, name=name)
+        make_visible(boot)
+
+
+def publish_first(boot: Path, grub_folder: str, layer: str, config: str) -> None:
+    """Make a new node bootable: menu and environment block, and ``config`` as grub.cfg once GRUB sees both.
+
+    Without grub.cfg GRUB boots nothing, so until then nothing half done can be booted.
+    """
+    publish_menu(boot, grub_folder, layer)
+    write_environment(boot, grub_folder, {grubcfg.SAVED: layer})
+    make_visible(boot)
+    write_durably(boot / grub_folder / "grub.cfg", config.encode())
+    make_visible(boot)
 
 
 def write_environment(boot: Path, grub_folder: str, values: Mapping[str, str]) -> None:
-    """Replace GRUB's environment block."""
-    write_durably(boot / grub_folder / "grubenv", grubenv.render(values))
+    """Replace GRUB's environment block.
+
+    Where the change lies within one sector it is written in place, as GRUB does it: a sector is written whole or not
+    at all, and no file system metadata changes that GRUB, which replays no journal, might see half of.
+    """
+    path = boot / grub_folder / "grubenv"
+    block = grubenv.render(values)
+    old = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+    changed = [number for number in range(0, grubenv.SIZE, SECTOR) if old[number:][:SECTOR] != block[number:][:SECTOR]]
+    if len(old) != grubenv.SIZE or len(changed) > 1:
+        write_durably(path, block)
+        return
+    with path.open("r+b") as file:
+        file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_environment(boot: Path, grub_folder: str) -> dict[str, str]:

@@ -16,7 +16,9 @@ from org_ovirt_node.errors import BootError
 #: Variables in the environment block.
 SAVED, TRIAL, TRIES, FELL_BACK = "saved_entry", "trial_entry", "trial_tries", "trial_failed"
 MAX_TRIES = 9
-ENTRIES_FILE = "entries.cfg"
+#: The menu, and a second copy of it: GRUB replays no journal, so while one of them is replaced a power cut may leave
+#: it with a name and no content for GRUB.  The other one is not touched then.
+ENTRIES_FILE, SPARE_FILE = "entries.cfg", "entries.spare.cfg"
 
 _HEADER = """\
 # Written by oVirt Node: changes here are lost.  What can be booted stands in /loader/entries on this partition,
@@ -31,6 +33,8 @@ fi
 _FOOTER = """\
 if [ -s $prefix/{entries} ]; then
   source $prefix/{entries}
+elif [ -s $prefix/{spare} ]; then
+  source $prefix/{spare}
 fi
 """
 
@@ -67,7 +71,8 @@ def _counting() -> str:
 
 def render_config(timeout: int, options: str) -> str:
     """grub.cfg; ``timeout`` in seconds, ``options`` the kernel arguments that name a serial console."""
-    return _HEADER + _serial(options) + _counting() + f"set timeout={timeout}\n" + _FOOTER.format(entries=ENTRIES_FILE)
+    footer = _FOOTER.format(entries=ENTRIES_FILE, spare=SPARE_FILE)
+    return _HEADER + _serial(options) + _counting() + f"set timeout={timeout}\n" + footer
 
 
 def _quoted(text: str) -> str:

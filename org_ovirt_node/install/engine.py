@@ -305,10 +305,8 @@ class Installation:
         entry = bls.layer_entry(self.layer, self.facts.nvr, self.kernel.version, options, self.machine_id)
         os.sync()
         files.write_durably(bls.entry_path(boot, self.layer), entry.render().encode())
-        files.publish_entries(boot, self.grub.folder)
-        files.write_environment(boot, self.grub.folder, {grubcfg.SAVED: self.layer})
         config = grubcfg.render_config(self.request.bootloader.timeout, options)
-        files.write_durably(boot / self.grub.folder / "grub.cfg", config.encode())
+        files.publish_first(boot, self.grub.folder, self.layer, config)
 
 
 PREPARE: tuple[Step[Installation], ...] = (

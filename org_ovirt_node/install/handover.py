@@ -12,7 +12,6 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from org_ovirt_node.boot import files
 from org_ovirt_node.errors import BootError
 from org_ovirt_node.install import adopt, system, texts
 from org_ovirt_node.install.engine import Installation
@@ -174,11 +173,6 @@ class Handover(Installation):
             run(["lvrename", self.layout.vg.name, self.adopted.root_lv, self.layer])
             settle()
         self.tag_volumes()
-
-    def entry(self) -> None:
-        """Write the boot entry, for a boot loader that reads /boot while it is still mounted."""
-        super().entry()
-        files.make_visible(self.node.root / "boot")
 
 
 def adopt_fstab(written: str, volumes: dict[str, tuple[str, ...]]) -> str:

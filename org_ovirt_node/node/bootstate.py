@@ -48,13 +48,14 @@ def variables(state: BootState) -> dict[str, str]:
 
 def publish(boot: Path, first: str) -> None:
     """Write GRUB's menu with the known good layer ``first``, and make /boot visible to GRUB."""
-    files.publish_entries(boot, files.grub_folder(boot), first)
-    files.make_visible(boot)
+    files.publish_menu(boot, files.grub_folder(boot), first)
 
 
 def write_entry(boot: Path, entry: bls.Entry, good: str) -> None:
     """Add or replace an entry; the layer ``good`` stays the menu's first."""
     files.write_durably(bls.entry_path(boot, entry.name), entry.render().encode())
+    # The files that it names, before the menu that names them.
+    files.make_visible(boot)
     publish(boot, good)
 
 

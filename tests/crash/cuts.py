@@ -74,13 +74,12 @@ def windows(entries: Iterable[Entry]) -> list[Window]:
 
 
 def plan(found: Sequence[Window], seed: int, subsets: int) -> list[Cut]:
-    """Every boundary, and ``subsets`` random subsets of each window that has writes."""
+    """Every boundary, and random subsets of each window: ``subsets`` of one write, twice as many of two or three …"""
     source = random.Random(seed)
     planned: list[Cut] = []
     for window in found:
         planned.append(Cut(window))
-        if window.writes:
-            planned += [Cut(window, source.randrange(1 << 32)) for _ in range(subsets)]
+        planned += [Cut(window, source.randrange(1 << 32)) for _ in range(subsets * window.writes.bit_length())]
     return planned
 
 

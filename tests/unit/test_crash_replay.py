@@ -101,7 +101,7 @@ def test_the_plan_has_every_boundary_and_is_the_same_for_the_same_seed() -> None
     found = [Window(0, 3, 3), Window(4, 4, 0), Window(5, 9, 4)]
     planned = cuts.plan(found, 7, 2)
     assert [cut.window for cut in planned if cut.seed is None] == found
-    assert len(planned) == 3 + 2 * 2
+    assert len(planned) == 3 + 2 * 2 + 2 * 3
     assert planned == cuts.plan(found, 7, 2) != cuts.plan(found, 8, 2)
     assert len({cut.name for cut in planned}) == len(planned)
 

@@ -34,6 +34,8 @@ CODE_TOO = bool(os.environ.get("OVIRT_NODE_TEST_IMAGE"))
 PACKAGE = "/usr/lib/python3/dist-packages/org_ovirt_node"
 
 Change = Callable[[Path], None]
+#: See Disk.filters.
+Filters = tuple[dict[str, Any], ...]
 
 
 def settled_node() -> Path:
@@ -68,8 +70,8 @@ def settled_node() -> Path:
     return artefacts.cache().get("settled-node", key, make)
 
 
-def _spec(disk: Path, limit: float, **more: Any) -> Spec:
-    return Spec("node", memory=1024, disks=(Disk(disk, DISK),), reboots=True, limit=limit, **more)
+def _spec(disk: Path, limit: float, filters: Filters = (), **more: Any) -> Spec:
+    return Spec("node", memory=1024, disks=(Disk(disk, DISK, filters=filters),), reboots=True, limit=limit, **more)
 
 
 def changed_image(release: str, name: str, change: Change) -> NodeImage:
@@ -105,16 +107,23 @@ def edit(root: Path, path: str, text: str) -> None:
 
 @contextmanager
 def node_with(
-    context: Context, *images: NodeImage, limit: float, more: Optional[Mapping[str, Path]] = None
+    context: Context,
+    *images: NodeImage,
+    limit: float,
+    more: Optional[Mapping[str, Path]] = None,
+    filters: Filters = (),
 ) -> Iterator[Node]:
-    """The demo node, booted and settled, with ``images`` on a medium at MEDIUM as ``<nvr>.squashfs``, and ``more``."""
+    """The demo node, booted and settled, with ``images`` on a medium at MEDIUM as ``<nvr>.squashfs``, and ``more``.
+
+    ``filters`` are block nodes over its disk.
+    """
     made = settled_node()
     disk = context.folder / f"{DISK}.raw"
     run(["cp", "--sparse=always", "--reflink=auto", made / disk.name, disk])
     media = [medium(context, *images, more=more)]
     if CODE_TOO:
         media.append(Disk(artefacts.code_disk(context.folder), "code", readonly=True))
-    with Machine(_spec(disk, limit, incoming=made / "state"), context.folder / "node") as machine:
+    with Machine(_spec(disk, limit, filters, incoming=made / "state"), context.folder / "node") as machine:
         machine.go_on(STATE)
         node = Node(machine)
         renew(node.shell)

@@ -1,0 +1,132 @@
+"""Power cuts: ``python -m tests.crash {replay,short,boot-partition,broken,table,record}``."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.crash import bootcuts, boots, broken, cuts, record, report, run
+from tests.crash.run import Choice, Opened
+
+#: A seed that is not given is chosen anew only by who asks for it: results can be repeated.
+SEED = 20261123
+#: The short version: cuts of each recording, boots, and seconds for the replay of each.
+SHORT_CUTS, SHORT_LIMIT = 40, 90.0
+SHORT_RECORDINGS = ("upgrade",)
+#: Boots of the full version.
+BOOTS = 60
+#: Random subsets of each window in the full version.
+SUBSETS = 2
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.crash", description="Power cuts, replayed.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    full = commands.add_parser("replay", help="every cut of the recordings, going on where it stopped")
+    full.add_argument("--recording", action="append", choices=sorted(record.MAKERS), help="only these")
+    full.add_argument("--subsets", type=int, default=SUBSETS, help="random subsets of each window (default: 2)")
+    full.add_argument("--cuts", type=int, default=0, help="so many cuts of each recording at most (default: all)")
+    full.add_argument("--boots", type=int, default=BOOTS, help="cuts that are booted (default: 60)")
+    short = commands.add_parser("short", help="what make check runs: a sample of the cuts, and two boots")
+    short.add_argument("--boots", type=int, default=2, help="cuts that are booted (default: 2)")
+    part = commands.add_parser("boot-partition", help="cuts in all changes of /boot, without a machine")
+    part.add_argument("--subsets", type=int, default=SUBSETS, help="random subsets of each window (default: 2)")
+    bad = commands.add_parser("broken", help="show that a broken order is caught")
+    bad.add_argument("--recording", default="upgrade", choices=["upgrade"])
+    commands.add_parser("record", help="only make the recordings").add_argument("name", choices=sorted(record.MAKERS))
+    commands.add_parser("table", help="write the figures' table into docs/reliability.md")
+    for one in (full, short, part, bad):
+        one.add_argument("--seed", type=int, default=SEED, help=f"which cuts (default: {SEED})")
+    options = parser.parse_args()
+    if options.command == "table":
+        report.write_table(report.load())
+        return 0
+    if options.command == "record":
+        print(record.recording(options.name).folder)
+        return 0
+    print(f"seed {options.seed}", flush=True)
+    if options.command == "boot-partition":
+        return boot_partition(options.seed, options.subsets)
+    if options.command == "broken":
+        return show_broken(options.recording, options.seed)
+    if options.command == "short":
+        failed = boot_partition(options.seed, 0)
+        return replay(SHORT_RECORDINGS, Choice(options.seed, 1, SHORT_CUTS), options.boots, SHORT_LIMIT) or failed
+    names = tuple(options.recording or record.MAKERS)
+    failed = boot_partition(options.seed, options.subsets)
+    return replay(names, Choice(options.seed, options.subsets, options.cuts), options.boots) or failed
+
+
+def boot_partition(seed: int, subsets: int) -> int:
+    """The cuts of /boot alone."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ovirt-node-crash-") as folder:
+        outcome = bootcuts.judged(Path(folder), seed, subsets)
+    for wrong in outcome.violations:
+        print(f"  /boot: {wrong}")
+    print(f"/boot: {outcome.cuts} cuts, {len(outcome.violations)} violations", flush=True)
+    report.note("/boot alone", {"cuts": outcome.cuts, "violations": len(outcome.violations), "seed": seed})
+    return 1 if outcome.violations else 0
+
+
+def replay(names: tuple[str, ...], choice: Choice, wanted_boots: int, limit: float = 0.0) -> int:
+    """Replay recordings, boot a sample of their cuts, and note the figures; 1 when there was a violation."""
+    failed = 0
+    for number, name in enumerate(names):
+        started = time.monotonic()
+        recording = record.recording(name)
+        result = run.replayed(recording, choice, limit=limit)
+        share = wanted_boots * (number + 1) // len(names) - wanted_boots * number // len(names)
+        done, wrong = boot_some(recording, choice, share)
+        violations = len(result.violations) + len(wrong)
+        seconds = round(time.monotonic() - started)
+        print(f"{name}: {len(result.verdicts)} cuts, {done} boots, {violations} violations, {seconds} s", flush=True)
+        figures = {"cuts": len(result.verdicts), "boots": done, "violations": violations, "seed": choice.seed}
+        operations: dict[str, int] = {}
+        for verdict in result.verdicts.values():
+            operations[verdict["operation"]] = operations.get(verdict["operation"], 0) + 1
+        report.note(name, {**figures, "operations": operations})
+        failed = failed or int(violations > 0)
+    return failed
+
+
+def boot_some(recording: record.Recording, choice: Choice, count: int) -> tuple[int, list[str]]:
+    """Boot ``count`` of the cuts, but those that were booted before; how many were, and what went wrong."""
+    if not count:
+        return 0, []
+    known = run.Booted(recording, choice)
+    with run.opened(recording) as one:
+        chosen = cuts.sample(planned(one, choice), random.Random(choice.seed).randrange(1 << 30), count)
+        for cut in chosen:
+            if cut.name not in known.results:
+                print(f"  {recording.name}: booting cut {cut.name}", flush=True)
+                known.note(cut.name, boots.booted(one, cut, run.STATE / f"boot-{recording.name}-{cut.name}"))
+    wrong = [f"{name}: {said}" for name, said in known.results.items() if said]
+    for line in wrong:
+        print(f"  {recording.name} booted, cut {line}", flush=True)
+    return len(known.results), wrong
+
+
+def planned(one: Opened, choice: Choice) -> list[cuts.Cut]:
+    return cuts.plan(cuts.windows(one.replay.entries), choice.seed, choice.subsets)
+
+
+def show_broken(name: str, seed: int) -> int:
+    """Each broken log must be caught; 1 when one is not."""
+    recording = record.recording(name)
+    failed = 0
+    for change in broken.CHANGES:
+        found = run.caught(recording, change, seed)
+        for one in found:
+            print(f"{change}: caught at cut {one['cut']}: {one['wrong'][0]}")
+        if not found:
+            print(f"{change}: nobody noticed")
+            failed = 1
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

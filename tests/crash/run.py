@@ -1,0 +1,205 @@
+"""Replays the cuts of a recording, remembers each verdict, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from org_ovirt_node.image.cache import key_of
+from tests.crash import broken, cuts, operations
+from tests.crash.cuts import Cut
+from tests.crash.disk import Disk
+from tests.crash.judge import Reference, Verdict, judge, learn, unexpected
+from tests.crash.operations import Phase
+from tests.crash.record import Recording
+from tests.crash.replay import Replay
+from tests.crash.writelog import Log
+from tests.vm import artefacts
+
+STATE = artefacts.PROJECT / "build" / "crash"
+#: Seconds between two lines that say how far it is.
+SAID = 30.0
+#: Cuts of a broken log until it is said that nobody noticed.
+BROKEN_CUTS = 60
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which cuts: for each window ``subsets`` random ones, and of all of them ``count`` (0: all)."""
+
+    seed: int
+    subsets: int
+    count: int = 0
+
+
+@dataclass
+class Result:
+    """What became of the cuts of one recording."""
+
+    recording: str
+    planned: int
+    verdicts: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def violations(self) -> list[dict[str, Any]]:
+        return [one for one in self.verdicts.values() if one["wrong"]]
+
+
+@dataclass
+class Opened:
+    """A recording that is being replayed."""
+
+    recording: Recording
+    replay: Replay
+    disk: Disk
+    phases: tuple[tuple[int, Phase], ...]
+    reference: Reference
+
+    def verdict(self, cut: Cut) -> Verdict:
+        """Judge ``cut``, which the disk is in."""
+        found = judge(self.disk, self.reference, self.recording.images, cut.name)
+        phase = operations.at(self.phases, cut.window.first)
+        allowed = phase.allowed if cut.window.first > 0 else phase.now
+        return Verdict(found.cut, found.state, found.next, (*found.wrong, *unexpected(found, allowed)))
+
+    def at_marks(self) -> list[tuple[Phase, Cut]]:
+        """For each phase what was on the disk for certain when it began."""
+        chosen = []
+        for number, phase in self.phases:
+            before = [window for window in cuts.windows(self.replay.entries) if window.first <= number]
+            chosen.append((phase, Cut(before[-1])))
+        return chosen
+
+
+@contextmanager
+def opened(recording: Recording, change: Optional[str] = None) -> Iterator[Opened]:
+    """The recording, ready to be cut; ``change`` names one of broken.CHANGES."""
+    folder = Path(tempfile.mkdtemp(prefix="crash-", dir=_scratch()))
+    try:
+        with Log(recording.log) as log:
+            base = recording.base if recording.base.exists() else None
+            reference = _reference(recording, log, base, folder)
+            with Replay(log, base, recording.size, folder / "disk") as replay:
+                disk = Disk(replay, folder / "scratch")
+                phases = operations.placed(recording, tuple(replay.entries))
+                if change is not None:
+                    replay.entries = _changed(change, replay, disk, phases)
+                yield Opened(recording, replay, disk, phases, reference)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _scratch() -> Path:
+    STATE.mkdir(parents=True, exist_ok=True)
+    return STATE
+
+
+def _changed(change: str, replay: Replay, disk: Disk, phases: tuple[tuple[int, Phase], ...]) -> list[Any]:
+    boot = disk.partition(2)
+    if boot is None:
+        raise ValueError("only a recording that begins with a node can be broken")
+    return broken.CHANGES[change](replay.entries, boot, 0, phases[1][0])
+
+
+def _reference(recording: Recording, log: Log, base: Optional[Path], folder: Path) -> Reference:
+    """What is right, learnt where nothing was going on: before the first write, at each mark, and at the end."""
+    kept = STATE / f"reference-{key_of(str(recording.folder), sources_key())}.json"
+    if kept.exists():
+        return Reference.load(kept.read_text())
+    reference = Reference()
+    with Replay(log, base, recording.size, folder / "whole") as replay:
+        disk = Disk(replay, folder / "learn")
+        if base is not None:
+            learn(disk, reference)
+        for name, place in recording.marks:
+            if name != "begin":
+                replay.forward(operations.entries_before(tuple(replay.entries), place))
+                learn(disk, reference)
+        replay.forward(len(replay.entries))
+        learn(disk, reference)
+    kept.write_text(reference.dump())
+    return reference
+
+
+def sources_key() -> str:
+    """A key of the code that judges: with other code every cut is judged again."""
+    return key_of(*(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
+
+
+def replayed(recording: Recording, choice: Choice, *, limit: float = 0.0) -> Result:
+    """Judge the chosen cuts, but those that are judged already; stops after ``limit`` seconds (0: never)."""
+    key = key_of(str(recording.folder), sources_key(), str(choice.seed), str(choice.subsets))
+    file = _scratch() / f"{recording.name}-{key}.jsonl"
+    known = {one["cut"]: one for one in map(json.loads, file.read_text().splitlines())} if file.exists() else {}
+    started = said = time.monotonic()
+    with opened(recording) as one, file.open("a") as out:
+        planned = cuts.plan(cuts.windows(one.replay.entries), choice.seed, choice.subsets)
+        chosen = cuts.sample(planned, choice.seed, choice.count) if choice.count else planned
+        result = Result(recording.name, len(chosen))
+        for cut, phase in _in_order(one, chosen):
+            name = cut.name if phase is None else f"{cut.name}@{phase.since or 'begin'}"
+            if name in known:
+                result.verdicts[name] = known[name]
+                continue
+            with one.replay.cut(cut):
+                verdict = one.verdict(cut)
+            found = verdict.as_dict()
+            if phase is not None:
+                found["wrong"] += unexpected(verdict, phase.now)
+            found["cut"] = name
+            found["operation"] = operations.at(one.phases, cut.window.first).operation
+            result.verdicts[name] = found
+            out.write(json.dumps(found) + "\n")
+            out.flush()
+            for wrong in found["wrong"]:
+                print(f"  {recording.name} {name}: {wrong}", flush=True)
+            now = time.monotonic()
+            if now - said > SAID:
+                said = now
+                print(f"  {recording.name}: {len(result.verdicts)} of {len(chosen)} cuts", flush=True)
+            if limit and now - started > limit:
+                print(f"  {recording.name}: stopped after {limit:g} s; the next run goes on here", flush=True)
+                break
+    return result
+
+
+class Booted:
+    """Which cuts of a recording were booted, kept in a file; "" says that all was well."""
+
+    def __init__(self, recording: Recording, choice: Choice) -> None:
+        key = key_of(str(recording.folder), sources_key(), str(choice.seed), str(choice.subsets))
+        self.file = _scratch() / f"boots-{recording.name}-{key}.json"
+        self.results: dict[str, str] = json.loads(self.file.read_text()) if self.file.exists() else {}
+
+    def note(self, cut: str, said: str) -> None:
+        self.results[cut] = said
+        self.file.write_text(json.dumps(self.results, indent=1))
+
+
+def _in_order(one: Opened, chosen: list[Cut]) -> Iterator[tuple[Cut, Optional[Phase]]]:
+    """The cuts, and those at the marks between them: the disk only ever goes forward."""
+    marks = one.at_marks()
+    both = [(cut.window.first, 1, number, cut, None) for number, cut in enumerate(chosen)]
+    both += [(cut.window.first, 0, number, cut, phase) for number, (phase, cut) in enumerate(marks)]  # type: ignore[misc]
+    for _, _, _, cut, phase in sorted(both, key=lambda item: item[:3]):
+        yield cut, phase
+
+
+def caught(recording: Recording, change: str, seed: int) -> list[dict[str, Any]]:
+    """The first verdicts with violations of the broken log (one window's worth); empty when nobody noticed."""
+    with opened(recording, change) as one:
+        found = cuts.windows(one.replay.entries)
+        planned = cuts.plan(found, seed, BROKEN_CUTS if len(found) < 10 else 1)
+        for cut in cuts.sample(planned, seed, BROKEN_CUTS):
+            with one.replay.cut(cut):
+                verdict = judge(one.disk, one.reference, recording.images, cut.name)
+            if verdict.wrong:
+                return [verdict.as_dict()]
+    return []
