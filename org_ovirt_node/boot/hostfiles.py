@@ -9,8 +9,10 @@ from pathlib import Path
 from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.boot.reachable import CRYPTTAB, DEVICES_FILE, INITIATOR, MULTIPATH_CONF, MULTIPATH_WWIDS
 
+#: Says that this disk has not been booted on its own machine yet (firstboot/record.py).
+FIRST_BOOT = "/etc/ovirt-node/first-boot.json"
 #: Taken where the host has them.
-ALWAYS = (DEVICES_FILE, INITIATOR)
+ALWAYS = (DEVICES_FILE, INITIATOR, FIRST_BOOT)
 #: Taken where the part of the storage stack is in use.
 BY_STACK = {
     "multipath": (MULTIPATH_CONF, MULTIPATH_WWIDS, "/etc/multipath/bindings"),

@@ -46,6 +46,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--plan", action="store_true", help="show what would be done and write nothing")
     made.add_argument("--format", choices=FORMATS, help="how --plan shows it (default: text)")
     made.add_argument("--firmware", choices=sorted(FIRMWARES), help="what to boot from (default: as this machine)")
+    made.add_argument(
+        "--grow-on-first-boot",
+        action="store_true",
+        help="the disk is for another machine, or for many: its first boot there makes ids of its own, grows into the "
+        "disk, and asks for what the kickstart leaves open",
+    )
     made.add_argument("--no-reboot", action="store_true", help="stay when done, whatever the kickstart says")
     common.add_progress_option(made)
     common.add_common_options(made)
@@ -64,7 +70,12 @@ def act(options: argparse.Namespace) -> int:
     found = diskimages.parse(options.disk_image)
     request = load(options.kickstart, run_pre=not options.plan)
     with diskimages.ready(found, only_plan=options.plan) as images:
-        chosen = Options(firmware=FIRMWARES[options.firmware] if options.firmware else (), images=images)
+        chosen = Options(
+            firmware=FIRMWARES[options.firmware] if options.firmware else (),
+            images=images,
+            elsewhere=options.grow_on_first_boot,
+            first_boot=options.grow_on_first_boot,
+        )
         return _plan(options, request, chosen) if options.plan else _install(options, request, chosen)
 
 

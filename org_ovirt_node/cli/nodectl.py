@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
-from org_ovirt_node.cli import common, nodectl_health, nodectl_update
+from org_ovirt_node.cli import common, nodectl_firstboot, nodectl_health, nodectl_update
 from org_ovirt_node.node import info, listing, lock, remove
 from org_ovirt_node.node.layers import NodeState, config, state
 from org_ovirt_node.node.places import Places
@@ -179,6 +179,7 @@ def parser() -> argparse.ArgumentParser:
     shown = _command(commands, "generate-banner", "show where the administration console answers", _banner)
     shown.add_argument("--update-issue", action="store_true", help="write it to /etc/issue")
     nodectl_health.add(commands, PLACES)
+    nodectl_firstboot.add(commands, PLACES)
     return made
 
 

@@ -167,6 +167,7 @@ def make_node(
     initramfs.settle_kernel(tree, kernel)
     runtime.use_devices_file(tree)
     runtime.install_package(tree)
+    runtime.install_kickstart(tree)
     runtime.install_dracut_module(tree)
     runtime.install_units(tree, profile)
     perhost.settle_password_days(tree, epoch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Optional
 
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.image import packagedb
@@ -34,7 +36,8 @@ sys.exit(main())
 UNFIT_UNITS = ("blk-availability.service", "dracut-shutdown.service")
 DEFAULT_TARGET = "multi-user.target"
 #: Not needed on a node.
-LEFT_OUT = ("__pycache__", "gui", "tui", "service", "categories")
+LEFT_OUT = ("__pycache__", "gui", "tui", "service", "categories", "media", "setup")
+KICKSTART_PACKAGE = "pykickstart"
 LVM_CONF = "etc/lvm/lvm.conf"
 LVM_CONF_PACKAGED = "/etc/lvm/lvm.conf.packaged"
 
@@ -117,6 +120,25 @@ def install_package(root: Path) -> None:
         program.write_text(PROGRAM.format(module=module), encoding="utf-8")
         program.chmod(0o755)
     # Unchecked: the image is read-only, and time stamps in compiled files would differ from build to build.
+    inside = f"/{target.relative_to(root)}"
+    run_in(root, ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", inside])
+
+
+def kickstart_package() -> Optional[Path]:
+    """The folder of this host's pykickstart; None where it has none."""
+    found = importlib.util.find_spec(KICKSTART_PACKAGE)
+    return Path(found.origin).parent if found is not None and found.origin else None
+
+
+def install_kickstart(root: Path) -> None:
+    """Let the node read kickstarts, as a first boot does: where the tree has no pykickstart, it gets this host's.
+
+    Debian has no package of it.  Without one here either, only the first boot of a copied disk misses something.
+    """
+    source, target = kickstart_package(), python_folder(root) / KICKSTART_PACKAGE
+    if source is None or target.exists():
+        return
+    copy_tree(source, target)
     inside = f"/{target.relative_to(root)}"
     run_in(root, ["python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", inside])
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from org_ovirt_node.boot import bls, cmdline, efi, files, grubcfg, hostfiles, hostinitrd, loader, reachable
+from org_ovirt_node.errors import LayoutError
+from org_ovirt_node.firstboot import record
 from org_ovirt_node.install import accounts, labels, scripts, system, texts
 from org_ovirt_node.install.options import Options, running_firmware
 from org_ovirt_node.install.root import Mount, NodeRoot, image_tree, node_root
@@ -97,6 +99,11 @@ class Installation:
             self.request.bootloader.boot_drive,
             file=self.request.file,
         )
+        if self.options.first_boot and any(part.encryption for part in self.layout.partitions):
+            raise LayoutError(
+                "an encrypted disk that is copied has the same key in every copy",
+                hint="Leave --encrypted out, or --grow-on-first-boot.",
+            )
         if self.payload.manifest:
             check_disks(self.payload.manifest, (disk.size for disk in self.layout.disks))
         scan.check_vg_name(self.layout.vg.name)
@@ -210,6 +217,9 @@ class Installation:
         system.node_config(root, self.request.node, self.layout.vg.name, self.facts.nvr)
         system.configure(root, self.request.system)
         accounts.configure(root, self.request.system)
+        if self.options.first_boot:
+            found = record.of(self.layout, self.layer, self.request)
+            system.write(root, record.FIRST_BOOT, found.render())
         if self.created.encrypted:
             system.write(root, "etc/crypttab", texts.crypttab(self.created.encrypted), 0o600)
         self._configure_lvm(root)
@@ -217,7 +227,8 @@ class Installation:
     def _configure_lvm(self, root: Path) -> None:
         """Let the new system's LVM know the disks of its VG."""
         self.below = rootfacts.below(self.layout.vg.name)
-        self.uses_devices_file = system.lvm_devices_file(root, tuple(self.below.pvs))
+        # What LVM knows a disk by here is another disk's there: the first boot registers them.
+        self.uses_devices_file = not self.options.first_boot and system.lvm_devices_file(root, tuple(self.below.pvs))
 
     def _fstab(self) -> list[texts.FstabLine]:
         lines = []

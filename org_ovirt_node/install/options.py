@@ -21,7 +21,8 @@ def running_firmware() -> Firmware:
 class Options:
     """``images`` are disk image files by the name that they get; without them the machine's own disks are used.
 
-    ``elsewhere``: the disks are another machine's, and this one's firmware is told nothing.
+    ``elsewhere``: the disks are another machine's, and this one's firmware is told nothing.  ``first_boot``: they are
+    also copied, and the first boot of each copy makes it its machine's own (firstboot/).
     """
 
     firmware: tuple[Firmware, ...] = ()
@@ -29,6 +30,7 @@ class Options:
     work: Path = WORK
     root: Path = SYSROOT
     elsewhere: bool = False
+    first_boot: bool = False
 
     @property
     def targets(self) -> tuple[Firmware, ...]:

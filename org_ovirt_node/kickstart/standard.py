@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Optional
 
@@ -10,13 +11,21 @@ from pykickstart.version import RHEL7, makeVersion, stringToVersion, versionMap
 
 from org_ovirt_node.errors import KickstartProblem
 from org_ovirt_node.kickstart import fetch as fetching
-from org_ovirt_node.kickstart.model import InstallRequest
+from org_ovirt_node.kickstart.commands import COMMANDS
+from org_ovirt_node.kickstart.model import InstallRequest, Script, SystemRequest
 from org_ovirt_node.kickstart.parser import Fetch, NodeParser
+from org_ovirt_node.kickstart.place import Place
 from org_ovirt_node.kickstart.scripts import run_pre as run_script
 from org_ovirt_node.kickstart.section import SECTION
 from org_ovirt_node.kickstart.storage import bootloader, storage
 from org_ovirt_node.kickstart.system import ending, system
 
+#: Commands that have a meaning for a node that is installed already.
+AFTERWARDS = (
+    *("rootpw", "user", "group", "sshkey", "lang", "keyboard", "timezone", "timesource"),
+    *("network", "services", "firewall"),
+)
+_ACCEPTED = ", ".join(sorted(AFTERWARDS))
 _HEADER = "#version="
 #: Older syntax has sections without %end, and commands that no installer that we serve has known.
 _OLDEST = RHEL7
@@ -58,6 +67,34 @@ def load(
         scripts=tuple(parser.scripts),
         ending=ending(parser.lines),
     )
+
+
+@dataclass(frozen=True)
+class SystemOnly:
+    """A kickstart for a node that is installed already: what is to be in its /etc, and %post scripts."""
+
+    system: SystemRequest
+    scripts: tuple[Script, ...] = ()
+
+
+def load_system(source: str, *, fetch: Optional[Fetch] = None) -> SystemOnly:
+    """Read a kickstart at ``source`` that says nothing about disks, boot loader and image: they are there.
+
+    Raises :class:`KickstartProblem` for anything that is wrong, or is about the installation.
+    """
+    reader = fetch or fetching.fetch
+    text = reader(source)
+    parser = NodeParser(_handler(text, source, ""), reader)
+    parser.read(text, source)
+    for line in parser.lines:
+        if line.command not in AFTERWARDS and not COMMANDS[line.command].harmless:
+            line.fail("it is about the installation, and this node is installed", hint=f"Accepted: {_ACCEPTED}.")
+    if parser.node is not None:
+        Place(source, parser.node.line).fail(f"{SECTION} is about the installation, and this node is installed")
+    for script in parser.scripts:
+        if script.stage != "post":
+            Place(script.file, script.line).fail(f"%{script.stage} is about the installation", hint="Write %post.")
+    return SystemOnly(system(parser.lines), tuple(parser.scripts))
 
 
 def _run_pre(text: str, source: str, version: str, reader: Fetch) -> None:

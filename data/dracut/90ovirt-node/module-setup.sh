@@ -23,14 +23,16 @@ installkernel() {
 
 # called by dracut
 install() {
-    inst_multiple blkid mount umount lvm cat mkdir ln sleep
+    inst_multiple blkid mount umount lvm cat mkdir ln sleep chroot
     # Which file systems a layer can have is known when it is installed, not when the image is built.
-    inst_multiple -o e2fsck fsck.ext4 xfs_repair veritysetup thin_check
+    inst_multiple -o e2fsck fsck.ext4 xfs_repair veritysetup thin_check tune2fs xfs_admin xfs_db
     inst_simple "$moddir/ovirt-node-lib.sh" /lib/ovirt-node-lib.sh
     inst_hook cmdline 90 "$moddir/parse-ovirt-node.sh"
     inst_hook initqueue/settled 99 "$moddir/ovirt-node-wait.sh"
+    inst_hook initqueue/settled 10 "$moddir/ovirt-node-ids.sh"
     inst_hook pre-mount 90 "$moddir/ovirt-node-prepare.sh"
     inst_hook mount 10 "$moddir/ovirt-node-mount.sh"
+    inst_hook pre-pivot 10 "$moddir/ovirt-node-first-boot.sh"
     inst_hook emergency 10 "$moddir/ovirt-node-emergency.sh"
     if dracut_module_included "systemd"; then
         inst_script "$moddir/ovirt-node-generator.sh" "$systemdutildir/system-generators/dracut-ovirt-node-generator"

@@ -16,6 +16,11 @@ ovirt_node_is_volatile() {
     getargbool 0 ovirt_node.volatile
 }
 
+# True on the first boot of a disk that was made elsewhere (ovirt-node-install --grow-on-first-boot); host.img says so.
+ovirt_node_is_first_boot() {
+    [ -e /etc/ovirt-node/first-boot.json ]
+}
+
 # Say it where somebody can see it: on every console of the kernel, and in its log.
 ovirt_node_say() {
     while read -r _tty _; do

@@ -57,6 +57,16 @@ ovirt_node_check_layer() {
         "$(cat /run/ovirt-node.fsck)"
 }
 
+# A copied disk's layer gets a UUID of its own while it is not mounted; nothing names it.
+ovirt_node_renew_layer() {
+    case "$2" in
+        ext4) { e2fsck -f -p "$1" || [ $? -lt 4 ]; } && tune2fs -U random "$1" ;;
+        xfs) xfs_admin -U generate "$1" ;;
+    esac > /run/ovirt-node.layer 2>&1 \
+        || ovirt_node_stop "the layer $OVIRT_NODE_VG/$OVIRT_NODE_LAYER can be given no UUID of its own." \
+            "$(cat /run/ovirt-node.layer)"
+}
+
 ovirt_node_mount_layer() {
     _layer=$OVIRT_NODE_RUN/layer
     mkdir -p "$_layer"
@@ -72,6 +82,7 @@ ovirt_node_mount_layer() {
         *) ovirt_node_stop "the layer $OVIRT_NODE_VG/$OVIRT_NODE_LAYER holds no ext4 or xfs file system (found: ${_type:-nothing})." ;;
     esac
     ovirt_node_check_layer "$_lv" "$_type"
+    ovirt_node_is_first_boot && ovirt_node_renew_layer "$_lv" "$_type"
     # discard: what is deleted goes back to the thin pool.
     mount -t "$_type" -o rw,discard "$_lv" "$_layer" \
         || ovirt_node_stop "the layer $OVIRT_NODE_VG/$OVIRT_NODE_LAYER ($_type) cannot be mounted."

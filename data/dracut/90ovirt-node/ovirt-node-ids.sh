@@ -1,0 +1,28 @@
+#!/bin/sh
+# initqueue/settled hook, before LVM's own: on the first boot of a copied disk PVs and VG get new UUIDs.
+#
+# LVM refuses that once a volume of the VG is active, so it is done here, as soon as all PVs are there.
+
+# shellcheck source=/dev/null
+command -v getarg > /dev/null || . /lib/dracut-lib.sh
+# shellcheck source=/dev/null
+command -v ovirt_node_stop > /dev/null || . /lib/ovirt-node-lib.sh
+
+ovirt_node_new_ids() {
+    mkdir -p /run/lock/lvm
+    lvm vgchange --activate n "$OVIRT_NODE_VG" || return 1
+    for _pv in $(lvm vgs --noheadings -o pv_name "$OVIRT_NODE_VG"); do
+        lvm pvchange --uuid "$_pv" || return 1
+    done
+    lvm vgchange --uuid "$OVIRT_NODE_VG"
+}
+
+if ovirt_node_is_root && ovirt_node_is_first_boot && ! [ -e /run/ovirt-node.ids ]; then
+    _lost=$(lvm vgs --nohints --nolocking --noheadings -o vg_missing_pv_count "$OVIRT_NODE_VG" 2> /dev/null)
+    if [ "${_lost##* }" = 0 ]; then
+        ovirt_node_new_ids > /run/ovirt-node.ids 2>&1 \
+            || ovirt_node_stop \
+                "this is the first boot of the disk, and the volume group $OVIRT_NODE_VG gets no new ids; is another disk of the same image in this machine?" \
+                "$(cat /run/ovirt-node.ids)"
+    fi
+fi
