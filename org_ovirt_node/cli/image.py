@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Optional
 
-from org_ovirt_node.cli import common, image_look, image_make
+from org_ovirt_node.cli import common, image_look, image_make, image_media
 from org_ovirt_node.image import build, profile, runtime, squash, summary
 from org_ovirt_node.image.cache import default_folder
 from org_ovirt_node.mounts import keep_private
@@ -102,6 +102,7 @@ def parser() -> argparse.ArgumentParser:
     two.set_defaults(action=run_inspect)
     image_look.add(commands)
     image_make.add(commands)
+    image_media.add(commands)
     return top
 
 

@@ -17,7 +17,7 @@ from org_ovirt_node.progress import Silent
 if TYPE_CHECKING:
     from org_ovirt_node.node.update import Request
 
-SCHEMES = ("file:", "http:", "https:", "nfs:", "hd:", "cdrom:")
+SCHEMES = ("file:", "http:", "https:", "nfs:", "hd:", "cdrom:", "oci-archive:", "docker:")
 
 
 def url_of(text: str) -> str:

@@ -9,7 +9,10 @@ from urllib.parse import urlsplit
 from org_ovirt_node.kickstart.units import human_size, parse_size
 from org_ovirt_node.layout.policy import BY_MOUNTPOINT, DEFAULT_FS, FS_TYPES, LAYER, minimum_size
 
-URLS = "file:/PATH, http://…, https://…, nfs:HOST:/PATH, hd:DEVICE:/PATH (or hd:LABEL=NAME:/PATH) or cdrom:/PATH"
+URLS = (
+    "file:/PATH, http://…, https://…, nfs:HOST:/PATH, hd:DEVICE:/PATH (or hd:LABEL=NAME:/PATH), cdrom:/PATH, "
+    "oci-archive:/PATH or docker://HOST/NAME:TAG"
+)
 
 #: What is said where a comment cuts a word, and what to do about it.
 CUT = "a '#' within a word begins a comment and cuts the word short"
@@ -30,6 +33,11 @@ _DEV = re.compile(
     "null|zero|full|u?random|console|core|kmsg|mem|port|kvm|fuse|ptmx|tty|cdrom|rtc|hpet|"
     "(sd|vd|hd|xvd)[a-z]{1,2}[0-9]*|(fd|loop|dm-|md|ram|zram|nbd|sr|sg|st|tty|ttyS|vcs[au]?|nvme|mmcblk|hvc)[0-9].*",
     re.ASCII,
+)
+
+#: Distribution spec 1.1, "Pulling manifests"; a tag and a digest together are what skopeo refuses.
+_REGISTRY = re.compile(
+    r"docker://[^\s/@]+/[a-z0-9][a-z0-9._/-]*(:[A-Za-z0-9_][A-Za-z0-9._-]*|@sha256:[0-9a-f]{64})?", re.ASCII
 )
 
 #: Mount points that no volume can have, with the reason.
@@ -85,7 +93,24 @@ def url(text: str) -> str:
         return _nfs(text, rest)
     if scheme == "hd":
         return _hd(text, rest)
+    if scheme == "oci-archive":
+        _absolute(rest, "oci-archive:/PATH")
+        return text
+    if scheme == "docker":
+        return registry(text)
     raise ValueError(f"its scheme {scheme!r} is unknown; accepted is {URLS}")
+
+
+def registry(text: str) -> str:
+    """An image in a registry, by tag or by the digest of its manifest."""
+    if not _REGISTRY.fullmatch(text):
+        raise ValueError("accepted is docker://HOST/NAME[:TAG] or docker://HOST/NAME@sha256:DIGEST")
+    return text
+
+
+def pinned(text: str) -> bool:
+    """True for an image in a registry that is named by a digest: what comes is what was meant."""
+    return text.startswith("docker://") and "@sha256:" in text
 
 
 def _absolute(path: str, accepted: str) -> None:

@@ -10,7 +10,7 @@ from typing import Optional
 from urllib.parse import urlsplit, urlunsplit
 
 from org_ovirt_node.errors import PayloadError
-from org_ovirt_node.kickstart.checks import is_manifest
+from org_ovirt_node.kickstart.checks import is_manifest, pinned
 from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.payload import manifest as manifests
 from org_ovirt_node.payload import signature as signatures
@@ -45,7 +45,7 @@ def open_payload(
     chooser = _Chooser(node, workdir, patience)
     urls, manifest, signed = chooser.choose()
     sha256 = node.sha256.lower() or (manifest.sha256 if manifest else "")
-    if not (sha256 or node.nosignature):
+    if not (sha256 or node.nosignature or all(map(pinned, urls))):
         raise PayloadError(
             f"{redact_url(urls[0])} comes without a digest or a signature",
             hint="Give --sha256, or --manifest with --key, or say --nosignature.",
@@ -59,11 +59,16 @@ def open_payload(
         patience=patience,
     ) as source:
         facts = inspect(source, manifest.facts if manifest else None)
+        if source.digest and sha256 and source.digest != sha256:
+            raise PayloadError(
+                f"{source.name} holds an image with the digest {source.digest}, and {sha256} is asked for",
+                hint="Take digest and image from the same build.",
+            )
         if manifest and manifest.verity:
             _check_tree(source, manifest.verity)
         if source.path:
             facts = with_tree(facts, source.path)
-        yield Payload(source, facts, sha256, signed, manifest)
+        yield Payload(source, facts, sha256 or source.digest, signed, manifest)
 
 
 def _check_tree(source: Source, verity: Verity) -> None:

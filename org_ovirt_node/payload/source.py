@@ -54,6 +54,8 @@ class Source(ABC):
     file_name: str
     size: Optional[int]
     path: Optional[Path] = None
+    #: The SHA-256 that the place itself has recorded for the content, where it does.
+    digest: str = ""
 
     @abstractmethod
     def read_at(self, offset: int, length: int) -> bytes:

@@ -2,6 +2,7 @@
 
 file:/path  file:///path  http://…  https://…  nfs:HOST:/path/file
 hd:DEVICE:/path  hd:LABEL=…:/path  hd:UUID=…:/path  cdrom:/path
+oci-archive:/path  docker://HOST/NAME:TAG  docker://HOST/NAME@sha256:…
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from org_ovirt_node.errors import CommandError, PayloadError
 from org_ovirt_node.mounts import mounted
+from org_ovirt_node.payload import oci
 from org_ovirt_node.payload.access import Access, Patience
 from org_ovirt_node.payload.local import FileSource
 from org_ovirt_node.payload.source import Source, StartOver, Stream, redact_url
@@ -24,12 +26,14 @@ from org_ovirt_node.run import run
 
 __all__ = ["Access", "Patience", "Source", "StartOver", "Stream", "open_source", "redact_url"]
 
-SCHEMES = ("file:", "http:", "https:", "nfs:", "hd:", "cdrom:")
+SCHEMES = ("file:", "http:", "https:", "nfs:", "hd:", "cdrom:", "oci-archive:", "docker:")
 #: An installer has no lock daemon; a server that is away for minutes becomes an error and not a hang (nfs(5)).
 NFS_OPTIONS = ("ro", "nolock", "soft")
 #: Nothing on a medium is trusted.
 LOCAL_OPTIONS = ("ro", "nodev", "nosuid", "noexec")
 WORKDIR = Path("/run/ovirt-node-install")
+#: Where an image from a registry is kept while it is transferred: on a disk, where the machine has one.
+SCRATCH = Path("/var/tmp")
 
 
 @contextmanager
@@ -69,6 +73,10 @@ def _open(url: str, access: Access, patience: Patience, workdir: Path, stack: Ex
         return _on_device(url, _device(device), path, workdir, stack)
     if scheme == "cdrom" and rest.startswith("/"):
         return _cdrom(url, PurePosixPath(rest), workdir, stack)
+    if scheme == "oci-archive":
+        return oci.open_archive(url)
+    if scheme == "docker":
+        return oci.open_registry(url, access, SCRATCH, stack)
     if not colon and url.startswith("/"):
         return FileSource(Path(url))
     raise PayloadError(f"{redact_url(url)} is not an address of an image", hint="Accepted: " + ", ".join(SCHEMES) + ".")

@@ -1,0 +1,89 @@
+"""``ovirt-node-image``: the commands that make media."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from org_ovirt_node.cli import common
+from org_ovirt_node.image import profile, runtime
+from org_ovirt_node.mounts import keep_private
+
+
+def run_iso(options: argparse.Namespace) -> int:
+    """``iso``."""
+    from org_ovirt_node.image.cache import Cache
+    from org_ovirt_node.image.debian import stage_key, stage_root
+    from org_ovirt_node.image.installer import build_installer
+    from org_ovirt_node.image.mirror import host_mirrors
+    from org_ovirt_node.media import iso
+
+    request = iso.Request(options.file, options.output, options.label)
+    iso.check(request)
+    progress = common.progress_for(options)
+    chosen = profile.load(runtime.find_profile(options.profile))
+    cache = Cache()
+    tree = stage_root(chosen, cache, progress)
+    installer = build_installer(tree, stage_key(chosen, host_mirrors()), cache, progress)
+    keep_private()
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".iso-", dir=options.output.parent) as work:
+        made = iso.make(request, installer, Path(work), progress)
+    print(made.path)
+    return 0
+
+
+def run_derive(options: argparse.Namespace) -> int:
+    """``derive``."""
+    from org_ovirt_node.kickstart.fetch import fetch
+    from org_ovirt_node.media import derive
+
+    text = fetch(str(options.kickstart)) if options.kickstart else ""
+    request = derive.Request(options.boot_iso, options.file, options.output, runtime.PACKAGE.parent, text)
+    print(derive.make(request, common.progress_for(options)).path)
+    return 0
+
+
+def run_oci(options: argparse.Namespace) -> int:
+    """``oci``."""
+    from org_ovirt_node.image import oci
+
+    print(oci.make(options.file, options.output, common.progress_for(options)))
+    return 0
+
+
+def add(commands: Any) -> None:
+    """The commands' options."""
+    three = commands.add_parser(
+        "oci",
+        help="make an OCI archive of an image, for a registry",
+        description="Write IMAGE as an OCI archive with one layer; 'skopeo copy' brings it to a registry.",
+    )
+    common.add_progress_option(three)
+    three.add_argument("file", type=Path, metavar="IMAGE")
+    three.add_argument("--output", type=Path, default=Path(), metavar="DIR", help="where it goes (default: here)")
+    three.set_defaults(action=run_oci)
+    two = commands.add_parser(
+        "derive",
+        help="make an ISO that installs an image from a distribution's boot.iso",
+        description="Put IMAGE and the add-on on a copy of a distribution's boot.iso, and change its boot menus.",
+    )
+    common.add_progress_option(two)
+    two.add_argument("boot_iso", type=Path, metavar="BOOT_ISO")
+    two.add_argument("file", type=Path, metavar="IMAGE")
+    two.add_argument("--output", type=Path, required=True, metavar="FILE", help="the new ISO image")
+    two.add_argument("--kickstart", type=Path, metavar="FILE", help="install as this says (default: only the image is)")
+    two.set_defaults(action=run_derive)
+    one = commands.add_parser(
+        "iso",
+        help="make an installer ISO of an image built from Debian packages",
+        description="Make an ISO image that installs IMAGE: for CD and USB stick, BIOS and EFI.  Needs root.",
+    )
+    common.add_progress_option(one)
+    one.add_argument("file", type=Path, metavar="IMAGE")
+    one.add_argument("--output", type=Path, required=True, metavar="FILE", help="the ISO image")
+    one.add_argument("--label", default="OVIRT_NODE", help="its volume label (default: %(default)s)")
+    one.add_argument("--profile", default="demo-node", help="the profile that the image was built from")
+    one.set_defaults(action=run_iso)
