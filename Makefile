@@ -3,7 +3,7 @@ VENV = $(shell tools/prepare | tail -n 1)
 PYTHON = $(VENV)/bin/python
 SCENARIO ?=
 
-.PHONY: help demo check lint unit vm vm-list check-all bench clean updates.img product.img rpm image-rpm install pot check-anaconda
+.PHONY: help demo check lint unit vm vm-list check-all bench clean updates.img product.img rpm image-rpm demo-iso iso install pot check-anaconda
 
 help: ## show this
 	@sed -n 's/^\([a-z. -]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -40,6 +40,14 @@ updates.img product.img: ## the add-on for an existing boot.iso of Anaconda
 
 rpm: ## the project's RPMs, in build/rpm: make rpm SITELIB=/usr/lib/python3.12/site-packages
 	$(PYTHON) -m org_ovirt_node.image.rpms build build/rpm $(if $(SITELIB),--sitelib $(SITELIB))
+
+demo-iso: ## an installer ISO of the demo image, in build/iso: make demo-iso [IMAGE=node-1.0-1.squashfs]
+	$(PYTHON) -m org_ovirt_node.media.demo build/iso $(IMAGE)
+
+iso: ## an ISO from a distribution's, in build/iso: make iso BOOT_ISO=boot.iso IMAGE=node-1.0-1.squashfs [KS=FILE]
+	@test -n "$(BOOT_ISO)" -a -n "$(IMAGE)" || { echo "iso: make iso BOOT_ISO=FILE IMAGE=FILE" >&2; exit 2; }
+	$(PYTHON) -m org_ovirt_node.cli.image derive "$(BOOT_ISO)" "$(IMAGE)" $(if $(KS),--kickstart "$(KS)") \
+		--output "build/iso/$(basename $(notdir $(IMAGE))).iso"
 
 image-rpm: ## an update RPM of an image, in build/rpm: make image-rpm IMAGE=node-1.0-1.squashfs
 	@test -n "$(IMAGE)" || { echo "image-rpm: no image is named: make image-rpm IMAGE=FILE" >&2; exit 2; }

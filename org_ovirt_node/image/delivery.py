@@ -23,7 +23,7 @@ POLICIES = "usr/share/anaconda/dbus/confs"
 SKELETON = "usr/share/ovirt-node/skeleton.tar"
 DEFAULT_KICKSTART = "usr/share/anaconda/interactive-defaults.ks"
 #: What of the package is not for an installer.
-LEFT_OUT = ("image",)
+LEFT_OUT = ("image", "media", "setup")
 SUFFIXES = (".py", ".glade", ".svg", ".txt")
 #: Anaconda unpacks this as its payload; it only has to be able to write there before the image is in its place.
 SKELETON_FOLDERS = ("etc", "etc/sysconfig")

@@ -27,7 +27,9 @@ ADDON, RUNTIME, DRACUT, TOOLS = (
 SHARE = "usr/share/ovirt-node"
 MODULES = "usr/lib/dracut/modules.d"
 #: Of the data, what ovirt-node-image puts into images, and reads.
-TOOLS_DATA = ("profiles", "dracut", "systemd")
+TOOLS_DATA = ("profiles", "dracut", "systemd", "media")
+#: Of the code, what no node has.
+TOOLS_CODE = ("media", "setup")
 TOOLS_PROGRAM = runtime.PROGRAM.format(module="org_ovirt_node.cli.image")
 #: Not part of a source archive, where there is no git to ask.
 NO_SOURCE = (".git", "build", "dist", "__pycache__")
@@ -72,6 +74,8 @@ def items(source: Path, places: Places) -> dict[str, list[Item]]:
     tools.append(Item("usr/bin/ovirt-node-install", delivery.COMMAND.encode(), 0o755))
     for name in TOOLS_DATA:
         tools += _copied(data / name, f"{SHARE}/{name}")
+    for name in TOOLS_CODE:
+        tools += _copied(source / "org_ovirt_node" / name, f"{places.sitelib}/org_ovirt_node/{name}")
     tools += _copied(source / "kickstarts", f"{SHARE}/kickstarts")
     return {
         ADDON: list(delivery.items(source, interactive=False)),

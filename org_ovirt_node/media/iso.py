@@ -1,0 +1,138 @@
+"""The ISO image of an installer: bootable on BIOS and EFI, from a CD and, being a disk as well, from a USB stick."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from org_ovirt_node.errors import ImageError
+from org_ovirt_node.image import squash
+from org_ovirt_node.image.contents import opened
+from org_ovirt_node.image.installer import Installer
+from org_ovirt_node.media import checksum, grub, layers
+from org_ovirt_node.media.layers import Parts
+from org_ovirt_node.payload.squashfs import read_superblock
+from org_ovirt_node.progress import Progress
+from org_ovirt_node.run import run
+
+LABEL = "OVIRT_NODE"
+FOLDER = "ovirt-node"
+BIOS_IMAGE, EFI_IMAGE = f"{grub.FOLDER}/eltorito.img", f"{grub.FOLDER}/efi.img"
+_LABEL = re.compile(r"[A-Z0-9_]{1,32}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to make: ``image`` (form ``tree``) is what the medium installs and runs on."""
+
+    image: Path
+    output: Path
+    label: str = LABEL
+
+
+@dataclass(frozen=True)
+class Made:
+    """The finished file, its size in bytes and its SHA-256."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+def check(request: Request) -> None:
+    """Refuse what cannot work, before anything is made.  Raises ImageError."""
+    if not _LABEL.fullmatch(request.label):
+        raise ImageError(
+            f"{request.label!r} cannot be a volume label", hint="Accepted are 1 to 32 capital letters, digits and _."
+        )
+    if request.output.exists():
+        raise ImageError(f"{request.output} is there already", hint="Remove it, or name another file.")
+    if not request.image.is_file():
+        raise ImageError(f"there is no image {request.image}", hint="Build one with 'ovirt-node-image build'.")
+
+
+def arguments(tree: Path, boot: Path, output: Path, label: str) -> list[str]:
+    """xorriso's arguments (xorrisofs(1)): ``tree`` is what goes on the medium, ``boot`` the sector for a disk."""
+    return [
+        *("xorriso", "-as", "mkisofs", "-quiet", "-rational-rock", "-joliet", "-volid", label, "-output", str(output)),
+        *("-eltorito-boot", BIOS_IMAGE, "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"),
+        *("--grub2-boot-info", "--grub2-mbr", str(boot)),
+        *("--efi-boot", EFI_IMAGE, "-efi-boot-part", "--efi-boot-image", "--protective-msdos-label"),
+        str(tree),
+    ]
+
+
+def make(request: Request, installer: Installer, work: Path, progress: Progress) -> Made:
+    """Make the ISO image; it gets its name when it is complete.  Raises ImageError, BootError and CommandError."""
+    check(request)
+    parts = layers.build(request.image, installer, work / "parts", progress)
+    progress.step("medium", "Putting the medium together")
+    tree = work / "medium"
+    partial = request.output.with_name(f".{request.output.name}.partial")
+    with opened(request.image) as node:
+        lay_out(tree, parts, request, node, work)
+        environment = {"SOURCE_DATE_EPOCH": str(image_epoch(request.image)), "TZ": "UTC"}
+        run(arguments(tree, grub.hybrid_boot(node), partial, request.label), env=environment)
+    try:
+        checksum.implant(partial)
+        digest = squash.sha256(partial)
+        sidecar = request.output.with_name(f"{request.output.name}.sha256")
+        sidecar.write_text(f"{digest}  {request.output.name}\n", encoding="utf-8")
+        partial.rename(request.output)
+    finally:
+        partial.unlink(missing_ok=True)
+    shutil.rmtree(tree)
+    return Made(request.output, request.output.stat().st_size, digest)
+
+
+def image_epoch(image: Path) -> int:
+    """The time that everything on the medium has: that of the image's squashfs, so that the same parts give the same
+    bytes."""
+    with image.open("rb") as stream:
+        made = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
+        block = stream.read(96)
+        read_superblock(block, str(image))
+        # Kernel: Documentation/filesystems/squashfs.rst; the superblock's third number is its time.
+        return made or int.from_bytes(block[8:12], "little")
+
+
+def lay_out(tree: Path, parts: Parts, request: Request, node: Path, work: Path) -> None:
+    """Lay out the medium's files at ``tree``; ``node`` is the mounted image, whose boot loader goes on it."""
+    (tree / grub.FOLDER).mkdir(parents=True)
+    (tree / FOLDER).mkdir()
+    place(parts.kernel, tree / grub.KERNEL)
+    place(parts.initramfs, tree / grub.INITRAMFS)
+    for layer in parts.layers:
+        place(layer, tree / FOLDER / layer.name)
+    for beside in companions(request.image):
+        place(beside, tree / FOLDER / beside.name)
+    names = [layer.name for layer in parts.layers]
+    (tree / grub.MARK).write_text("".join(f"{name}\n" for name in names), encoding="ascii")
+    paths = [grub.MARK, *(f"{FOLDER}/{name}" for name in names)]
+    paths += [f"{FOLDER}/{beside.name}" for beside in companions(request.image)]
+    (tree / grub.FOLDER / "grub.cfg").write_text(grub.render(grub.entries(request.label, paths)), encoding="ascii")
+    grub.bios_image(node, work / "eltorito.img")
+    place(work / "eltorito.img", tree / BIOS_IMAGE)
+    grub.efi_image(node, tree / EFI_IMAGE, work / "esp")
+
+
+def companions(image: Path) -> Sequence[Path]:
+    """What lies beside an image and belongs to it: digest, manifest and its signature."""
+    stem = image.name.removesuffix(".squashfs")
+    names = (f"{image.name}.sha256", f"{stem}.json", f"{stem}.json.asc", f"{stem}.json.p7s")
+    return [image.with_name(name) for name in names if image.with_name(name).is_file()]
+
+
+def place(source: Path, target: Path) -> None:
+    """Put a file into the medium's folder, without a copy where the file system lets it be."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+    # xorriso takes the mode along.
+    if target.stat().st_nlink == 1:
+        target.chmod(0o644)

@@ -1,0 +1,148 @@
+"""``ovirt-node-setup``: what an installer medium runs on its console."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn, Optional
+
+from org_ovirt_node.cli import common
+from org_ovirt_node.cli.install import ENDINGS
+from org_ovirt_node.install.options import Options
+from org_ovirt_node.install.runner import install, only_plan
+from org_ovirt_node.kickstart.standard import load
+from org_ovirt_node.layout import describe
+from org_ovirt_node.mounts import mounted
+from org_ovirt_node.progress import Progress, Silent, TextProgress
+from org_ovirt_node.run import run
+from org_ovirt_node.setup import medium
+from org_ovirt_node.setup.answers import Answers
+from org_ovirt_node.setup.source import FILE, LABEL, Kickstart, from_command_line
+from org_ovirt_node.setup.text import Work
+from org_ovirt_node.setup.text import run as show
+
+CMDLINE = Path("/proc/cmdline")
+LABELS = Path("/dev/disk/by-label")
+MOUNT = Path("/run/ovirt-node-ks")
+#: Seconds for the network to come up.
+ONLINE = 120
+SHELL_HINT = "The log is /var/log/ovirt-node/ovirt-node-setup.log."
+
+
+def wanted(line: str) -> Optional[Kickstart]:
+    """The kickstart of this start: of the command line, or on a medium of the label."""
+    asked = from_command_line(line)
+    if asked is not None:
+        return asked
+    run(["udevadm", "settle", "--timeout=60"], check=False)
+    return Kickstart(f"/{FILE}", LABEL) if (LABELS / LABEL).exists() else None
+
+
+@contextmanager
+def reachable(kickstart: Kickstart, progress: Progress) -> Iterator[str]:
+    """The kickstart as :func:`load` reads it: its medium is mounted, or the network is up.  Raises NodeError."""
+    if kickstart.web:
+        progress.step("network", "Starting the network")
+        run(["systemctl", "start", "NetworkManager.service"], timeout=ONLINE)
+        run(
+            ["nm-online", "--quiet", "--timeout", str(ONLINE)],
+            hint=f"No card got an address within {ONLINE} s; is there a DHCP server?",
+        )
+    if not kickstart.label:
+        yield kickstart.path
+        return
+    device = LABELS / kickstart.label
+    run(
+        ["udevadm", "wait", "--timeout=30", device],
+        hint=f"No file system has the label {kickstart.label}: is its medium in the machine?",
+    )
+    with mounted(os.fspath(device), MOUNT, options=["ro"]) as folder:
+        yield os.fspath(folder / kickstart.path.lstrip("/"))
+
+
+def unattended(kickstart: Kickstart, progress: Progress) -> str:
+    """Install as the kickstart says; returns how it ends.  Raises NodeError."""
+    progress.detail(f"kickstart: {kickstart.shown}")
+    medium.check(progress)
+    with reachable(kickstart, progress) as source:
+        request = load(source)
+        done = install(request, Options(), progress)
+    print(f"Installed {done.layer}.", flush=True)
+    return request.ending
+
+
+class Engine(Work):
+    """The installation behind the screen."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def plan(self, kickstart: str) -> str:
+        """See :class:`Work`."""
+        print("Looking at the disks ...", flush=True)
+        request = load("the answers", fetch=lambda _name: kickstart)
+        return describe.as_text(only_plan(request, Options(), Silent()))
+
+    def install(self, kickstart: str) -> None:
+        """See :class:`Work`."""
+        medium.check(self.progress)
+        done = install(load("the answers", fetch=lambda _name: kickstart), Options(), self.progress)
+        print(f"Installed {done.layer}.", flush=True)
+        self.done = True
+
+    def leave(self, key: str) -> None:
+        """See :class:`Work`."""
+        if key == "q":
+            run(["systemctl", "poweroff"])
+        else:
+            subprocess.run(["/bin/bash"], check=False)
+
+
+def interactive(progress: Progress) -> str:
+    """Ask, install, and say how it ends."""
+    show(Answers(medium.images()), medium.disks(), Engine(progress))
+    input("Take the medium out and press ENTER to restart: ")
+    return "reboot"
+
+
+def act(options: argparse.Namespace) -> int:
+    """Do what the machine was started for."""
+    progress = TextProgress(sys.stdout)
+    print("\noVirt Node installer\n", flush=True)
+    kickstart = wanted(options.cmdline.read_text(encoding="utf-8", errors="replace"))
+    ending = unattended(kickstart, progress) if kickstart else interactive(progress)
+    if ending in ENDINGS:
+        run(["systemctl", ending])
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="ovirt-node-setup", description="Install oVirt Node from this medium.")
+    made.add_argument("--cmdline", type=Path, default=CMDLINE, metavar="FILE", help="the kernel command line")
+    common.add_common_options(made)
+    return made
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """The program; returns its exit status.  After a failure there is a shell to look around in."""
+    status = common.main(parser(), act, argv)
+    if status and argv is None:
+        print(f"The installation has failed; this is a shell. {SHELL_HINT}", flush=True)
+        subprocess.run(["/bin/bash"], check=False)
+    return status
+
+
+def program() -> NoReturn:
+    """The command, and an end without Python's own taking apart (cli/install.py has the reason)."""
+    status = main()
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(status)

@@ -1,0 +1,62 @@
+"""Which kickstart the machine was started with: pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Optional
+
+from org_ovirt_node.boot.cmdline import split
+from org_ovirt_node.errors import WrongUsage
+from org_ovirt_node.urls import redact_url
+
+#: Where the medium is mounted, as in Anaconda's environment.
+MEDIUM = "/run/install/repo"
+#: On the kernel command line; the first is Anaconda's.
+ARGUMENTS = ("inst.ks", "ovirt-node.ks")
+#: A file system of this label with this file is taken without being asked for, as by Anaconda.
+LABEL, FILE = "OEMDRV", "ks.cfg"
+ACCEPTED = "http://…, https://…, file:/PATH or cdrom:/PATH on the medium, hd:LABEL=NAME:/PATH"
+
+
+@dataclass(frozen=True)
+class Kickstart:
+    """Where a kickstart is.  With ``label`` it is the file ``path`` on the file system of that label."""
+
+    path: str
+    label: str = ""
+
+    @property
+    def web(self) -> bool:
+        """True when the network has to be up for it."""
+        return not self.label and "://" in self.path
+
+    @property
+    def shown(self) -> str:
+        """For people: without a password."""
+        return f"{self.path} on {self.label}" if self.label else redact_url(self.path)
+
+
+def from_command_line(line: str) -> Optional[Kickstart]:
+    """What the kernel command line asks for; None when it asks for nothing.  Raises WrongUsage."""
+    found = [word for word in split(line) if word.partition("=")[0] in ARGUMENTS]
+    if not found:
+        return None
+    if len(set(found)) > 1:
+        raise WrongUsage("the kernel command line names several kickstarts", hint=f"Give one of {', '.join(found)}.")
+    value = found[0].partition("=")[2].strip('"')
+    scheme, colon, rest = value.partition(":")
+    if not value:
+        return Kickstart(f"{MEDIUM}/{FILE}")
+    if scheme in ("http", "https") and rest.startswith("//"):
+        return Kickstart(value)
+    if scheme == "hd" and rest.startswith("LABEL=") and ":/" in rest:
+        label, _, path = rest[len("LABEL=") :].partition(":")
+        return Kickstart(path, label)
+    path = rest if colon and scheme in ("file", "cdrom") else value
+    if path.startswith("/"):
+        inside = PurePosixPath("/", *[part for part in PurePosixPath(path).parts if part not in ("/", "..")])
+        return Kickstart(f"{MEDIUM}{inside}")
+    raise WrongUsage(
+        f"{found[0].partition('=')[0]}={redact_url(value)} names no kickstart", hint=f"Accepted: {ACCEPTED}."
+    )

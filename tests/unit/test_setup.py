@@ -1,0 +1,173 @@
+"""The installer medium's program: which kickstart it takes, what answers mean, and its screen by keys."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from org_ovirt_node.errors import ImageError, PayloadError, WrongUsage
+from org_ovirt_node.kickstart.standard import load
+from org_ovirt_node.media import checksum, early, grub, iso
+from org_ovirt_node.setup.answers import Answers, Disk, Image, disks_of
+from org_ovirt_node.setup.source import Kickstart, from_command_line
+
+SHA = hashlib.sha256(b"image").hexdigest()
+IMAGE = Image("/run/install/repo/ovirt-node/node-1.0-1.squashfs", "node-1.0-1", SHA)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("quiet console=ttyS0", None),
+        ("inst.ks=http://10.0.2.2/a.ks quiet", Kickstart("http://10.0.2.2/a.ks")),
+        ('ovirt-node.ks="https://h/a b.ks"', Kickstart("https://h/a b.ks")),
+        ("inst.ks", Kickstart("/run/install/repo/ks.cfg")),
+        ("inst.ks=/my.ks", Kickstart("/run/install/repo/my.ks")),
+        ("inst.ks=file:///x/my.ks", Kickstart("/run/install/repo/x/my.ks")),
+        ("inst.ks=cdrom:/my.ks", Kickstart("/run/install/repo/my.ks")),
+        ("inst.ks=cdrom:/../../etc/shadow", Kickstart("/run/install/repo/etc/shadow")),
+        ("inst.ks=hd:LABEL=STICK:/dir/my.ks", Kickstart("/dir/my.ks", "STICK")),
+        ("ovirt-node.ks=hd:LABEL=OEMDRV:/ks.cfg", Kickstart("/ks.cfg", "OEMDRV")),
+        ("inst.ksdevice=eth0", None),
+    ],
+)
+def test_the_kernel_command_line_names_a_kickstart(line: str, expected: Kickstart) -> None:
+    assert from_command_line(line) == expected
+
+
+@pytest.mark.parametrize(
+    "line", ["inst.ks=ftp://h/a", "inst.ks=my.ks", "inst.ks=hd:sda1:/ks", "inst.ks=/a ovirt-node.ks=/b"]
+)
+def test_a_kickstart_that_cannot_be_is_refused(line: str) -> None:
+    with pytest.raises(WrongUsage):
+        from_command_line(line)
+
+
+def test_a_password_in_an_address_is_not_shown() -> None:
+    assert "secret" not in Kickstart("https://user:secret@host/ks").shown
+    assert Kickstart("https://host/ks").web and not Kickstart("/ks.cfg", "OEMDRV").web
+
+
+def test_answers_become_a_kickstart_that_the_installation_reads() -> None:
+    lines = {"hostname": ("network --hostname=a.example",), "password": ("rootpw --iscrypted '$6$x$y'",)}
+    answers = Answers((IMAGE,), disks=(Disk("vda", 20 << 30),), lines=lines)
+    assert answers.missing == ()
+    request = load("answers", fetch=lambda _name: answers.kickstart())
+    assert request.node.images == (f"file:{IMAGE.path}",) and request.node.sha256 == SHA
+    assert request.storage.selection.only_use == ("vda",) and request.storage.selection.clear == "all"
+    assert request.system.hostname == "a.example"
+    assert request.system.root is not None and request.system.root.password == "$6$x$y"
+    assert [network.ip for network in request.system.networks] == ["dhcp"]
+    assert Answers((IMAGE,)).missing == ("disk", "password")
+
+
+def test_disks_that_cannot_be_installed_to_are_not_offered() -> None:
+    def disk(name: str, **more: object) -> dict[str, object]:
+        return {
+            "name": name,
+            "size": 1 << 34,
+            "model": None,
+            "type": "disk",
+            "ro": False,
+            "mountpoints": [None],
+            **more,
+        }
+
+    report: dict[str, Any] = {
+        "blockdevices": [
+            disk("vda", model=" QEMU "),
+            disk("vdb", mountpoints=["/run/install/repo"]),
+            disk("vdc", children=[disk("vdc1", type="part", mountpoints=["/mnt"])]),
+            disk("sdb", ro=True),
+            disk("sdc", size=0),
+            disk("sr0", type="rom"),
+            disk("loop0", type="loop"),
+        ]
+    }
+    assert disks_of(report) == (Disk("vda", 1 << 34, " QEMU "),)
+    assert disks_of(report)[0].shown == "vda 16 GiB QEMU"
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "data").write_bytes(bytes(range(256)) * 8192)
+    image = tmp_path / "small.iso"
+    subprocess.run(["xorriso", "-as", "mkisofs", "-quiet", "-V", "SMALL", "-o", image, tree], check=True)
+    return image
+
+
+def test_an_implanted_checksum_is_checked_as_isomd5sum_does(volume: Path) -> None:
+    seen: list[int] = []
+    assert not checksum.check(volume, lambda done, total: seen.append(done))
+    checksum.implant(volume)
+    subprocess.run(["checkisomd5", volume], check=True, capture_output=True)
+    assert checksum.check(volume, lambda done, total: seen.append(done))
+    assert seen[-1] > 2 << 20
+    # A medium is longer than the image that was copied to it.
+    with volume.open("ab") as stream:
+        stream.write(b"x" * 100000)
+    assert checksum.check(volume, lambda done, total: None)
+
+
+@pytest.mark.parametrize("place", [100, 16 * 2048 + 60, 1 << 20])
+def test_one_wrong_bit_on_a_medium_is_found(volume: Path, place: int) -> None:
+    checksum.implant(volume)
+    with volume.open("r+b") as stream:
+        stream.seek(place)
+        byte = stream.read(1)[0]
+        stream.seek(place)
+        stream.write(bytes([byte ^ 1]))
+    with pytest.raises(PayloadError, match="damaged"):
+        checksum.check(volume, lambda done, total: None)
+
+
+def test_a_medium_that_ends_early_or_is_none_is_refused(volume: Path, tmp_path: Path) -> None:
+    checksum.implant(volume)
+    with volume.open("r+b") as stream:
+        stream.truncate(1 << 20)
+    with pytest.raises(PayloadError, match="damaged"):
+        checksum.check(volume, lambda done, total: None)
+    (tmp_path / "no").write_bytes(b"x" * 65536)
+    with pytest.raises(PayloadError, match="no ISO image"):
+        checksum.check(tmp_path / "no", lambda done, total: None)
+
+
+def test_modules_are_loaded_after_what_they_need() -> None:
+    dependencies = (
+        "a/isofs.ko.xz: a/cdrom.ko.xz\na/cdrom.ko.xz:\n"
+        "a/sr_mod.ko.xz: a/cdrom.ko.xz a/scsi-mod.ko.xz\na/scsi-mod.ko.xz:\n"
+    )
+    order = early.load_order(dependencies, "kernel/loop.ko\n", ("isofs", "loop"), ("sr_mod", "usb_storage"))
+    assert order == ["a/cdrom.ko.xz", "a/isofs.ko.xz", "a/scsi-mod.ko.xz", "a/sr_mod.ko.xz"]
+    with pytest.raises(ImageError, match="no module squashfs"):
+        early.load_order(dependencies, "", ("squashfs",), ())
+
+
+def test_the_menu_is_one_that_grub_reads(tmp_path: Path) -> None:
+    text = grub.render(grub.entries("OVIRT_NODE", ["ovirt-node/layers", "ovirt-node/a.squashfs"]))
+    (tmp_path / "grub.cfg").write_text(text)
+    subprocess.run(["grub-script-check", tmp_path / "grub.cfg"], check=True)
+    assert "newc:ovirt-node/a.squashfs:/ovirt-node/a.squashfs" in text
+    keys = [entry.key for entry in grub.entries("X", [])]
+    assert len(set(keys)) == len(keys)
+    (tmp_path / "stub.cfg").write_text(grub.stub())
+    subprocess.run(["grub-script-check", tmp_path / "stub.cfg"], check=True)
+
+
+def test_what_cannot_become_a_medium_is_refused(tmp_path: Path) -> None:
+    image = tmp_path / "a.squashfs"
+    with pytest.raises(ImageError, match="no image"):
+        iso.check(iso.Request(image, tmp_path / "a.iso"))
+    image.touch()
+    iso.check(iso.Request(image, tmp_path / "a.iso"))
+    with pytest.raises(ImageError, match="volume label"):
+        iso.check(iso.Request(image, tmp_path / "a.iso", "no spaces"))
+    (tmp_path / "a.iso").touch()
+    with pytest.raises(ImageError, match="there already"):
+        iso.check(iso.Request(image, tmp_path / "a.iso"))
