@@ -17,10 +17,10 @@ from tests.vm import artefacts
 from tests.vm.accel import accelerator
 from tests.vm.artefacts import NodeImage
 from tests.vm.errors import check, check_equal
-from tests.vm.installer import PLUG, STATE, renew, running_installer
+from tests.vm.installer import PLUG, STATE, renew
 from tests.vm.qemu import Disk, Machine, Spec, command_line
 from tests.vm.scenario import Context
-from tests.vm.steps import BOOT, READ_IMAGE, Node, install_node, kickstart, provide_payload, target_disk
+from tests.vm.steps import BOOT, READ_IMAGE, Node, installed, target_disk
 
 #: Seconds for an update of the demo image under emulation.
 UPDATE = 600.0
@@ -50,11 +50,8 @@ def settled_node() -> Path:
         folder.mkdir()
         inner = Context(folder)
         target = target_disk(inner, DISK)
-        with running_installer(folder) as installer:
-            url = provide_payload(installer, image.path, folder)
-            installer.attach(target)
-            install_node(installer, inner, kickstart(url, check_line=f"--sha256={image.sha256}"))
-            installer.power_off()
+        with installed(inner, image, target):
+            pass
         for file in ("payload.d", "payload.squashfs", "installer"):
             run(["rm", "-rf", folder / file])
         with Machine(_spec(target.file, LIFETIME), folder / "machine") as machine:
