@@ -76,7 +76,7 @@ def check_changes(node: Node) -> None:
         check_equal(shell.text(f"test -e {path}; echo $?"), "1", f"that {path} is not there")
 
 
-@scenario("upgrade", issues=(5,), limit=LIMIT)
+@scenario("upgrade", issues=(5,), core=True, limit=LIMIT)
 def upgrade(context: Context) -> None:
     """An upgrade takes along what the user changed, boots on trial, and is marked good."""
     old, new = artefacts.node_image(), changed_image("2", "upgrade", new_content)
@@ -116,7 +116,7 @@ def _written(node: Node) -> int:
     return int(node.shell.text("sync; awk '{print $7}' /sys/block/vda/stat")) * SECTOR
 
 
-@scenario("rollback", issues=(5,), limit=LIMIT)
+@scenario("rollback", issues=(5,), core=True, limit=LIMIT)
 def rollback(context: Context) -> None:
     """A rollback boots the old layer and back again; on the oldest it says so."""
     old, new = artefacts.node_image(), artefacts.node_image("2")

@@ -113,14 +113,14 @@ def upgrade_no_space_pool(context: Context) -> None:
         )["report"][0]["lv"][0]
         size, chunk = int(report["lv_size"]), int(report["chunk_size"])
         count = int((size * (100 - float(report["data_percent"])) / 100 - LEFT) // chunk)
-        shell.run(f"lvchange --zero n {VG}/pool00 && lvcreate -y -V {size}b -n filler --thin {VG}/pool00")
+        shell.run(f"lvchange --zero n {VG}/pool00 && lvcreate -y -V {size}b -n filler --thin {VG}/pool00", UPDATE)
         shell.run(f"python3 /root/fill.py /dev/{VG}/filler {chunk} {count}", LIMIT / 2)
         before = snapshot(node)
         refused(node, new, "thin pool pool00 has no room for the layer", "are missing")
         check_equal(snapshot(node), before, "the node after a refused update")
         found = shell.json("nodectl check --machine-readable")
         check_equal(found["thin_storage"]["status"], "failed", "what nodectl check says of a full pool")
-        shell.run(f"lvremove -y {VG}/filler && lvchange --zero y {VG}/pool00")
+        shell.run(f"lvremove -y {VG}/filler && lvchange --zero y {VG}/pool00", UPDATE)
         update(node, new)
         check_equal(state(node)["bootloader"]["default"], f"{new.nvr}+1", "what is booted next")
 

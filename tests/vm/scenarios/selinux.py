@@ -1,0 +1,50 @@
+"""A node whose policy is enforced: labels after an installation, an upgrade and a rollback, and what is denied."""
+
+from __future__ import annotations
+
+from tests.vm import artefacts
+from tests.vm.errors import check, check_equal
+from tests.vm.scenario import Context, scenario
+from tests.vm.steps import AUTOMATIC, READ_IMAGE, Node, booted_node, installed, target_disk
+from tests.vm.upgrades import check_health, check_runs, medium, prepare, reboot, update
+
+#: Seconds: an installation, an update, a rollback, and three boots with a policy.
+LIMIT = 3600.0
+#: Everything whose labels are on a disk; what is left out is labelled by the kernel or is a medium of the test.
+LABELLED = "/boot /etc /home /opt /root /srv /usr /var"
+
+
+def check_enforced(node: Node, layer: str) -> None:
+    """The node runs from ``layer`` with its policy enforced, denies nothing, and has no wrong label."""
+    shell = node.shell
+    node.check_running()
+    check_runs(node, layer)
+    check_equal(shell.text("cat /sys/fs/selinux/enforce"), "1", "that the policy is enforced")
+    denied = shell.text("journalctl --no-pager -b -o cat | grep -E 'avc: +denied' || true")
+    check(not denied, f"denied on {layer}:\n{denied}")
+    wrong = shell.text(f"restorecon -Rnv {LABELLED}", READ_IMAGE)
+    check(not wrong, f"labels on {layer}:\n{wrong}")
+
+
+@scenario("selinux-enforcing", issues=(5,), limit=LIMIT)
+def selinux_enforcing(context: Context) -> None:
+    """With the policy enforced a node installs, upgrades and rolls back: nothing is denied, and labels are right."""
+    old, new = artefacts.node_image(), artefacts.node_image("2")
+    target = target_disk(context)
+    with installed(context, old, target, disks=f"{AUTOMATIC}selinux --enforcing\n"):
+        pass
+    with booted_node(context, target, limit=LIMIT) as node:
+        node.machine.attach(medium(context, new))
+        prepare(node)
+        check_enforced(node, f"{old.nvr}+1")
+        node.shell.run("echo mine > /etc/mine.conf && mkdir -p /opt/tool && echo tool > /opt/tool/file")
+        node.shell.run("useradd --create-home ann")
+        update(node, new, "--keep /opt/tool")
+        reboot(node)
+        check_enforced(node, f"{new.nvr}+1")
+        check_equal(node.shell.text("cat /etc/mine.conf /opt/tool/file"), "mine\ntool", "the user's files")
+        check_health(node)
+        node.shell.run("nodectl rollback")
+        reboot(node)
+        check_enforced(node, f"{old.nvr}+1")
+        node.power_off()
