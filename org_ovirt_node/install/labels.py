@@ -7,6 +7,7 @@ node in enforcing mode would refuse them.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def _labelled(path: Path) -> bool:
     return True
 
 
+def _whiteout(path: Path) -> bool:
+    """True for the mark of a file that is gone (kernel: filesystems/overlayfs.rst): in the overlay there is none."""
+    status = path.lstat()
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
 def unlabelled(base: Path, shown_as: str) -> Iterator[str]:
     """Paths in the new system of everything on the file system at ``base`` without a label, itself included.
 
@@ -36,7 +43,7 @@ def unlabelled(base: Path, shown_as: str) -> Iterator[str]:
         links = [name for name in below if (place / name).is_symlink()]
         below[:] = [name for name in below if name not in links and (place / name).stat().st_dev == device]
         for path in (place, *(place / name for name in (*names, *links))):
-            if not _labelled(path):
+            if not _labelled(path) and not _whiteout(path):
                 yield str(Path(shown_as) / path.relative_to(base))
 
 
