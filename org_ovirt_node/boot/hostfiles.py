@@ -7,16 +7,23 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from org_ovirt_node.boot.hostinitrd import HostFile
-from org_ovirt_node.boot.reachable import CRYPTTAB, DEVICES_FILE, INITIATOR, MULTIPATH_CONF, MULTIPATH_WWIDS
+from org_ovirt_node.boot.reachable import (
+    CRYPTTAB,
+    DEVICES_FILE,
+    INITIATOR,
+    ISCSI_RECORDS,
+    MULTIPATH_CONF,
+    MULTIPATH_WWIDS,
+)
 
 #: Says that this disk has not been booted on its own machine yet (firstboot/record.py).
 FIRST_BOOT = "/etc/ovirt-node/first-boot.json"
 #: Taken where the host has them.
 ALWAYS = (DEVICES_FILE, INITIATOR, FIRST_BOOT)
-#: Taken where the part of the storage stack is in use.
+#: Taken where the part of the storage stack is in use; names may have the wildcards of glob.
 BY_STACK = {
     "multipath": (MULTIPATH_CONF, MULTIPATH_WWIDS, "/etc/multipath/bindings"),
-    "iscsi": ("/etc/iscsi/iscsid.conf",),
+    "iscsi": ("/etc/iscsi/iscsid.conf", f"{ISCSI_RECORDS}**/*", "/var/lib/iscsi/ifaces/*"),
     "crypt": (CRYPTTAB,),
 }
 
@@ -29,7 +36,8 @@ def collect(root: Path, previous: Mapping[str, HostFile], stack: Collection[str]
     """
     wanted = [*previous, *ALWAYS]
     for part in sorted(stack):
-        wanted += BY_STACK.get(part, ())
+        for pattern in BY_STACK.get(part, ()):
+            wanted += [f"/{path.relative_to(root)}" for path in sorted(root.glob(pattern.lstrip("/")))]
     found = {}
     for path in dict.fromkeys(wanted):
         current = root / path.lstrip("/")

@@ -18,6 +18,9 @@ DEVICES_FILE = "/etc/lvm/devices/system.devices"
 INITIATOR = "/etc/iscsi/initiatorname.iscsi"
 MULTIPATH_CONF, MULTIPATH_WWIDS = "/etc/multipath.conf", "/etc/multipath/wwids"
 CRYPTTAB = "/etc/crypttab"
+#: Where open-iscsi keeps a record of each portal; those in host.img our dracut module logs in to.
+ISCSI_RECORDS = "/var/lib/iscsi/nodes/"
+ISCSI_HOOK = "ovirt-node-iscsi.sh"
 #: What every layer's root is made of; the layer's own file system is added to it.
 ROOT_MODULES = ("squashfs", "overlay", "dm_mod", "dm_thin_pool")
 #: What the volume below needs beside its disks' drivers.
@@ -33,7 +36,7 @@ STACK_MODULES = {
 }
 STACK_PROGRAMS = {
     "multipath": ("multipathd",),
-    "iscsi": ("iscsiadm",),
+    "iscsi": ("iscsiadm", "iscsid"),
     "verity": ("veritysetup",),
     "raid0": ("mdadm",),
     "raid1": ("mdadm",),
@@ -146,7 +149,7 @@ def _modules(facts: RootFacts) -> list[str]:
     found = [f"its initramfs lacks the kernel module {name}" for name in dict.fromkeys(wanted) if name not in present]
     drivers = [name.replace("-", "_") for name in facts.drivers]
     found += [
-        f"its initramfs lacks the driver {name}, which a disk of the node needs"
+        f"its initramfs lacks the driver {name}, which a disk or network card of the node needs"
         for name in dict.fromkeys(drivers)
         if name not in present and name not in wanted
     ]
@@ -197,14 +200,28 @@ def _stack(facts: RootFacts) -> list[str]:
     if "multipath" in facts.stack:
         found += _multipath(facts)
     if "iscsi" in facts.stack:
-        if INITIATOR not in facts.host:
-            found.append(f"the node is on iSCSI and host.img has no {INITIATOR}")
-        if "rd.iscsi.firmware=1" not in words and not _argument(words, "netroot").startswith("iscsi:"):
-            found.append(
-                "the node is on iSCSI and its kernel command line names neither netroot= nor rd.iscsi.firmware=1"
-            )
+        found += _iscsi(facts, words)
     if "crypt" in facts.stack and CRYPTTAB not in facts.host and not _argument(words, "rd.luks.uuid"):
         found.append(f"a disk is encrypted, and neither {CRYPTTAB} in host.img nor rd.luks.uuid= says how to open it")
+    return found
+
+
+def _iscsi(facts: RootFacts, words: tuple[str, ...]) -> list[str]:
+    found = []
+    if INITIATOR not in facts.host:
+        found.append(f"the node is on iSCSI and host.img has no {INITIATOR}")
+    if "rd.iscsi.firmware=1" in words or _argument(words, "netroot").startswith("iscsi:"):
+        return found
+    if not any(path.startswith(ISCSI_RECORDS) for path in facts.host):
+        return [
+            *found,
+            f"the node is on iSCSI, host.img has no record of a target in {ISCSI_RECORDS}, and its kernel command line "
+            "has neither netroot= nor rd.iscsi.firmware=1",
+        ]
+    if not any(name.endswith(ISCSI_HOOK) for name in facts.initramfs):
+        found.append(f"the node is on iSCSI, and its initramfs lacks {ISCSI_HOOK}, which reads the records in host.img")
+    if "rd.neednet=1" not in words:
+        found.append("the node is on iSCSI, and its kernel command line lacks rd.neednet=1: no network comes up")
     return found
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from org_ovirt_node.boot import bls, cmdline, efi, files, grubcfg, hostfiles, hostinitrd, loader, reachable
+from org_ovirt_node.boot import bls, cmdline, efi, files, grubcfg, hostfiles, hostinitrd, loader, network, reachable
 from org_ovirt_node.errors import LayoutError
 from org_ovirt_node.firstboot import record
 from org_ovirt_node.install import accounts, labels, scripts, system, texts
@@ -32,7 +32,7 @@ from org_ovirt_node.payload.verity import with_tree
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.run import run
 from org_ovirt_node.steps import Step
-from org_ovirt_node.storage import multipath, scan
+from org_ovirt_node.storage import iscsi, multipath, scan
 from org_ovirt_node.storage.execute import Created, create, deactivate, mapper_path, settle
 
 #: Kernel arguments that switch SELinux on where it is not the kernel's default (Debian), or off.
@@ -60,6 +60,9 @@ class Installation:
     kernel: files.KernelFiles
     grub: loader.Grub
     efi: efi.EfiFiles
+    iscsi = iscsi.Connected()
+    #: Arguments of the initramfs by which it reaches the portals.
+    iscsi_arguments: tuple[str, ...] = ()
 
     def __init__(self, request: InstallRequest, options: Options, progress: Progress, stack: ExitStack) -> None:
         self.request = request
@@ -81,12 +84,22 @@ class Installation:
 
     def disks(self) -> None:
         """Scan the disks."""
+        self._connect()
         if not self.options.images:
             for wwn in multipath.assemble():
                 self.progress.detail(f"multipath: a device for the paths to {wwn}")
         self.handle = scan.open_blivet(self.options.images)
         if self.options.images:
             self.stack.callback(self.handle.devicetree.teardown_disk_images)
+
+    def _connect(self) -> None:
+        """Have the disks on iSCSI, and know how the node will."""
+        if self.options.images:
+            self.iscsi = iscsi.without_sessions(self.request.iscsi)
+            return
+        self.iscsi = iscsi.connect(self.request.iscsi, self.stack, self.progress)
+        ways = network.arguments(iscsi.cards(self.iscsi.portals), self.request.system.networks)
+        self.iscsi_arguments = (*ways, *iscsi.root_arguments(self.iscsi))
 
     def plan(self) -> None:
         """Plan the layout."""
@@ -212,7 +225,7 @@ class Installation:
     def configure(self) -> None:
         """Write what belongs to this host."""
         root = self.node.root
-        self.machine_id = system.identity(root)
+        self.machine_id = system.identity(root, self.iscsi.initiator)
         system.write(root, "etc/fstab", texts.fstab(self._fstab()))
         system.node_config(root, self.request.node, self.layout.vg.name, self.facts.nvr)
         system.configure(root, self.request.system)
@@ -223,6 +236,15 @@ class Installation:
         if self.created.encrypted:
             system.write(root, "etc/crypttab", texts.crypttab(self.created.encrypted), 0o600)
         self._configure_lvm(root)
+        self._configure_iscsi(root)
+
+    def _configure_iscsi(self, root: Path) -> None:
+        """Let the new system have the sessions again that this one has."""
+        stack = self.below.stack
+        changed = iscsi.node_settings(root="iscsi" in stack, multipath="multipath" in stack)
+        iscsi.copy_records(self.iscsi, root, changed)
+        if "iscsi" in stack:
+            system.keep_iscsi(root)
 
     def _configure_lvm(self, root: Path) -> None:
         """Let the new system's LVM know the disks of its VG."""
@@ -301,6 +323,7 @@ class Installation:
             ),
             self.facts.boot_args,
             " ".join(f"rd.luks.uuid={uuid}" for uuid in self.created.encrypted),
+            " ".join(self.iscsi_arguments) if "iscsi" in self.below.stack else "",
             SELINUX_ARGUMENTS.get(self.request.system.selinux, ""),
             self.request.bootloader.append,
         )

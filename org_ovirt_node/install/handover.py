@@ -147,6 +147,7 @@ class Handover(Installation):
         system.write(root, "etc/fstab", self._fstab_text(system.read(root, "etc/fstab")))
         system.node_config(root, self.request.node, self.layout.vg.name, self.facts.nvr)
         self._configure_lvm(root)
+        self._configure_iscsi(root)
 
     def _fstab_text(self, written: str) -> str:
         wanted: dict[str, tuple[str, ...]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from org_ovirt_node.errors import Interrupted
+from org_ovirt_node.errors import CommandError, Interrupted, NodeError, StorageError
 from org_ovirt_node.install.engine import DEVICE_BOUND, PREPARE, STEPS, Installation
 from org_ovirt_node.install.options import Options
 from org_ovirt_node.kickstart.model import InstallRequest
@@ -12,6 +12,7 @@ from org_ovirt_node.layout.model import Layout
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.signals import interruptible
 from org_ovirt_node.steps import run_steps
+from org_ovirt_node.storage import iscsi
 
 #: What a user is told where an installation was cut short.
 AGAIN = "The disk holds no bootable node; run the installation again."
@@ -22,12 +23,23 @@ def install(request: InstallRequest, options: Options, progress: Progress) -> In
     try:
         with interruptible(), ExitStack() as stack:
             installation = Installation(request, options, progress, stack)
-            run_steps(installation, STEPS)
+            try:
+                run_steps(installation, STEPS)
+            except (StorageError, CommandError) as exc:
+                _explain(exc)
+                raise
             progress.step("release", "Unmounting")
     except Interrupted as exc:
         exc.hint = AGAIN
         raise
     return installation
+
+
+def _explain(exc: NodeError) -> None:
+    """A disk that fails because its target is gone: say so."""
+    gone = iscsi.lost()
+    if gone:
+        exc.hint = f"The iSCSI target {' and '.join(gone)} is gone: see to the network and the storage. {AGAIN}"
 
 
 def only_plan(request: InstallRequest, options: Options, progress: Progress) -> Layout:

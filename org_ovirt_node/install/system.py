@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 from pathlib import Path
 from uuid import uuid4
 
+from org_ovirt_node.boot.reachable import INITIATOR
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.install import texts
 from org_ovirt_node.kickstart.model import NodeSection, SystemRequest
 from org_ovirt_node.run import run
+from org_ovirt_node.storage import iscsi
 
-#: The naming authority that iscsi-iname of open-iscsi uses.
-INITIATOR_PREFIX = "iqn.1994-05.com.redhat"
 NODE_CONFIG = "etc/ovirt-node/node.json"
 FIREWALLS = ("firewalld.service", "nftables.service")
 
@@ -37,13 +36,15 @@ def read(root: Path, path: str) -> str:
     return target.read_text(encoding="utf-8", errors="surrogateescape") if target.is_file() else ""
 
 
-def identity(root: Path) -> str:
-    """Give the host ids of its own; returns the machine-id (machine-id(5))."""
+def identity(root: Path, initiator: str = "") -> str:
+    """Give the host ids of its own; returns the machine-id (machine-id(5)).
+
+    ``initiator`` is its name for iSCSI, where it has one already.
+    """
     machine_id = uuid4().hex
     write(root, "etc/machine-id", machine_id + "\n", 0o444)
     if (root / "etc/iscsi").is_dir():
-        name = f"InitiatorName={INITIATOR_PREFIX}:{secrets.token_hex(6)}\n"
-        write(root, "etc/iscsi/initiatorname.iscsi", name, 0o600)
+        write(root, INITIATOR, iscsi.initiator_file(initiator or iscsi.new_initiator()), 0o600)
     if (root / "etc/nvme").is_dir():
         host = str(uuid4())
         write(root, "etc/nvme/hostid", host + "\n")
@@ -171,6 +172,19 @@ def _firewall(root: Path, enabled: bool) -> None:
 
 def _has_unit(root: Path, unit: str) -> bool:
     return any((root / folder / unit).exists() for folder in ("usr/lib/systemd/system", "lib/systemd/system"))
+
+
+def keep_iscsi(root: Path) -> None:
+    """Let the sessions that the initramfs made live until the machine is off, and be repaired in between.
+
+    open-iscsi's own shutdown (Debian: umountiscsi.sh) does not see that an overlay is on iSCSI: it would unmount
+    everything else there and log out.
+    """
+    if _has_unit(root, "open-iscsi.service"):
+        write(root, "etc/systemd/system/open-iscsi.service.d/ovirt-node.conf", texts.KEEP_SESSIONS)
+    if _has_unit(root, "iscsid.service"):
+        # Debian's has an init script too, whose links nothing reads.
+        run(["systemctl", "enable", "iscsid.service"], root=root, env={"SYSTEMCTL_SKIP_SYSV": "1"})
 
 
 def lvm_devices_file(root: Path, pvs: tuple[str, ...]) -> bool:

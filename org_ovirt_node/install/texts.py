@@ -10,6 +10,8 @@ from uuid import NAMESPACE_DNS, uuid5
 from org_ovirt_node.kickstart.model import NetworkRequest
 
 FSTAB_HEADER = "# The root file system has no line here: it is an overlay that the initramfs mounts (see nodectl(8)).\n"
+#: For the unit of open-iscsi that ends all sessions at shutdown (systemd.service(5): an empty value clears the list).
+KEEP_SESSIONS = "# The root is on iSCSI: its sessions end with the machine.\n[Service]\nExecStop=\n"
 
 
 @dataclass(frozen=True)

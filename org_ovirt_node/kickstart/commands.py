@@ -102,6 +102,10 @@ COMMANDS = {
         ),
         many=True,
     ),
+    "iscsiname": Command(),
+    "iscsi": Command(
+        _options("--target --ipaddr --port --user --password --reverse-user --reverse-password --iface"), many=True
+    ),
     "services": Command(_options("--enabled --disabled")),
     "selinux": Command(_options("--enforcing --permissive --disabled")),
     "firewall": Command(_options("--enable --disable")),
@@ -129,7 +133,7 @@ _WHOLE = "A node's disks are taken whole, or not at all."
 REFUSED_COMMANDS = {
     **dict.fromkeys(("liveimg", "url", "nfs", "harddrive", "cdrom", "hmc", "repo", "method", "module"), _IMAGE),
     **dict.fromkeys(("ostreesetup", "ostreecontainer", "bootc"), _IMAGE),
-    **dict.fromkeys(("iscsi", "iscsiname", "fcoe", "raid", "multipath", "zfcp", "nvdimm", "dmraid"), _LATER),
+    **dict.fromkeys(("fcoe", "raid", "multipath", "zfcp", "nvdimm", "dmraid"), _LATER),
     "mount": _WHOLE,
     "reqpart": "autopart makes the partitions that the firmware needs.",
     "btrfs": "A node's volumes are thin LVs.",
@@ -152,7 +156,16 @@ REFUSED_OPTIONS = {
 }
 
 #: Options whose values never reach a message or a log, and commands whose plain words do not.
-SECRET_OPTIONS = ("--password", "--passphrase", "--escrowcert", "--hw-passphrase", "--wpakey", "--wepkey", "--md5pass")
+SECRET_OPTIONS = (
+    "--password",
+    "--reverse-password",
+    "--passphrase",
+    "--escrowcert",
+    "--hw-passphrase",
+    "--wpakey",
+    "--wepkey",
+    "--md5pass",
+)
 SECRET_COMMANDS = ("rootpw", "sshpw", "user", "autopart")
 
 

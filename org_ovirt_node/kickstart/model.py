@@ -202,6 +202,33 @@ class NetworkRequest:
 
 
 @dataclass(frozen=True)
+class IscsiTarget:
+    """An ``iscsi`` line: a portal, and the target there.  ``address`` is an IPv4 or IPv6 address without brackets.
+
+    An empty ``target`` means all that the portal tells of.  ``user`` and ``password`` are what the target asks for
+    (CHAP, RFC 7143), the ``reverse`` ones what it answers with.  ``iface`` is the network card to go through.
+    """
+
+    address: str
+    port: int = 3260
+    target: str = ""
+    user: str = ""
+    password: str = field(default="", repr=False)
+    reverse_user: str = ""
+    reverse_password: str = field(default="", repr=False)
+    iface: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class IscsiRequest:
+    """``iscsiname`` and the ``iscsi`` lines; without an ``initiator`` the firmware's name is taken, or one is made."""
+
+    initiator: str = ""
+    targets: tuple[IscsiTarget, ...] = ()
+
+
+@dataclass(frozen=True)
 class Script:
     """A script.  ``chroot`` only matters for %post; ``file`` and ``line`` are where its section starts."""
 
@@ -247,5 +274,6 @@ class InstallRequest:
     bootloader: BootloaderRequest
     system: SystemRequest
     scripts: tuple[Script, ...] = ()
+    iscsi: IscsiRequest = IscsiRequest()
     #: "reboot", "poweroff", "halt" or "" (leave the machine running).
     ending: str = ""

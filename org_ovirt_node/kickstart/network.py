@@ -12,7 +12,7 @@ from org_ovirt_node.kickstart.model import NetworkRequest
 
 _MAC = re.compile(r"([0-9a-fA-F]{2}:){5}([0-9a-fA-F]{2})", re.ASCII)
 #: A name of an interface: at most 15 bytes (IFNAMSIZ in linux/if.h), no slash, no colon.
-_INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)
+INTERFACE = re.compile(r"[A-Za-z0-9_.-]{1,15}", re.ASCII)
 #: RFC 1123: labels of letters, digits and hyphens; 253 letters in all, and Linux keeps 64 of them.
 _HOSTNAME = re.compile(
     r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*", re.ASCII
@@ -153,7 +153,7 @@ def _device(line: Line) -> str:
         line.fail(f"--device={device} is not supported yet", hint="Accepted are a name, a MAC address and link.")
     if _MAC.fullmatch(device):
         return device.lower()
-    if not _INTERFACE.fullmatch(device) or device in (".", ".."):
+    if not INTERFACE.fullmatch(device) or device in (".", ".."):
         line.fail(f"--device={device} is no network card", hint="Accepted are a name, a MAC address and link.")
     return device
 

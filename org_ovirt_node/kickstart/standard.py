@@ -12,6 +12,7 @@ from pykickstart.version import RHEL7, makeVersion, stringToVersion, versionMap
 from org_ovirt_node.errors import KickstartProblem
 from org_ovirt_node.kickstart import fetch as fetching
 from org_ovirt_node.kickstart.commands import COMMANDS
+from org_ovirt_node.kickstart.iscsi import iscsi
 from org_ovirt_node.kickstart.model import InstallRequest, Script, SystemRequest
 from org_ovirt_node.kickstart.parser import Fetch, NodeParser
 from org_ovirt_node.kickstart.place import Place
@@ -65,6 +66,7 @@ def load(
         bootloader=bootloader(parser.lines),
         system=system(parser.lines),
         scripts=tuple(parser.scripts),
+        iscsi=iscsi(parser.lines),
         ending=ending(parser.lines),
     )
 

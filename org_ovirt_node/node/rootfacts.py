@@ -19,6 +19,7 @@ from org_ovirt_node.payload.facts import LIVEOS, ImageFacts
 from org_ovirt_node.run import run
 
 SYS_BLOCK = Path("/sys/class/block")
+SYS_NET = Path("/sys/class/net")
 SYS = Path("/sys")
 MPATH_UUID = "mpath-"
 #: lsblk's TYPE and TRAN → the part of the stack that the initramfs must know.
@@ -60,7 +61,9 @@ def below(vg: str) -> Below:
     """Look at what lies below ``vg``.  Raises StorageError and CommandError."""
     pvs = physical_volumes(vg)
     disks = block_tree(sorted(pvs))
-    return Below(pvs, stack_of(disks), drivers_of(disks), maps_of(disks))
+    stack = stack_of(disks)
+    drivers = drivers_of(disks) + (drivers_of_cards() if "iscsi" in stack else ())
+    return Below(pvs, stack, tuple(dict.fromkeys(drivers)), maps_of(disks))
 
 
 def gather(
@@ -154,12 +157,26 @@ def drivers_of(nodes: list[dict[str, Any]], sys_block: Path = SYS_BLOCK, sys: Pa
     for node in walk(nodes):
         if node.get("type") != "disk":
             continue
-        place = (sys_block / str(node.get("kname"))).resolve()
-        while place != sys.resolve() and place != place.parent:
-            module = place / "driver/module"
-            if module.exists():
-                found.append(module.resolve().name)
-            place = place.parent
+        found += _drivers_from((sys_block / str(node.get("kname"))).resolve(), sys.resolve())
+    return tuple(dict.fromkeys(found))
+
+
+def _drivers_from(place: Path, top: Path) -> Iterator[str]:
+    """The kernel modules of the drivers from the device at ``place`` up to its bus."""
+    while place not in (top, place.parent):
+        module = place / "driver/module"
+        if module.exists():
+            yield module.resolve().name
+        place = place.parent
+
+
+def drivers_of_cards(sys_net: Path = SYS_NET, sys: Path = SYS) -> tuple[str, ...]:
+    """The kernel modules that drive the network cards with a link: one of them carries the sessions of iSCSI."""
+    found: list[str] = []
+    for card in sorted(sys_net.iterdir()):
+        link = card / "operstate"
+        if (card / "device").exists() and link.is_file() and link.read_text(encoding="ascii").strip() == "up":
+            found += _drivers_from((card / "device").resolve(), sys.resolve())
     return tuple(dict.fromkeys(found))
 
 

@@ -47,8 +47,17 @@ STACKED = replace(
     stack=frozenset({"multipath", "iscsi"}),
     maps=("360000",),
     initramfs=FACTS.initramfs
-    | {"usr/sbin/multipathd", "usr/sbin/iscsiadm", "m/dm-multipath.ko", "m/iscsi_tcp.ko.zst", "etc/multipath.conf"},
+    | {f"usr/sbin/{name}" for name in ("multipathd", "iscsiadm", "iscsid")}
+    | {"m/dm-multipath.ko", "m/iscsi_tcp.ko.zst", "etc/multipath.conf"},
     host={**FACTS.host, INITIATOR: HostFile(b"x"), MULTIPATH_WWIDS: HostFile(b"# x\n/360000/\n")},
+)
+#: The same by a record in host.img instead of netroot=.
+RECORD = "/var/lib/iscsi/nodes/iqn.x/10.0.0.1,3260"
+RECORDED = replace(
+    STACKED,
+    options=FACTS.options + " rd.neednet=1 ip=ens3:dhcp",
+    initramfs=STACKED.initramfs | {"var/lib/dracut/hooks/initqueue/settled/50-ovirt-node-iscsi.sh"},
+    host={**STACKED.host, RECORD: HostFile(b"x", 0o600)},
 )
 
 
@@ -71,6 +80,8 @@ def host(path: str) -> Callable[[RootFacts], RootFacts]:
 def test_a_complete_layer_lacks_nothing() -> None:
     assert reachable.missing(FACTS) == ()
     assert reachable.missing(STACKED) == ()
+    assert reachable.missing(RECORDED) == ()
+    assert reachable.missing(replace(STACKED, options=FACTS.options + " rd.iscsi.firmware=1")) == ()
 
 
 CASES = [
@@ -104,9 +115,23 @@ STACK_CASES = [
     (said(maps=("360000", "370000")), "does not name the map 370000"),
     (said(options=STACKED.options + " rd.multipath=0"), "rd.multipath=0"),
     (host(INITIATOR), f"host.img has no {INITIATOR}"),
-    (options(" netroot=iscsi:10.0.0.1::3260:1:iqn.x"), "neither netroot= nor rd.iscsi.firmware=1"),
+    (options(" netroot=iscsi:10.0.0.1::3260:1:iqn.x"), "has neither netroot= nor rd.iscsi.firmware=1"),
     (without("iscsiadm"), "the program iscsiadm"),
+    (without("iscsid"), "the program iscsid"),
 ]
+RECORD_CASES = [
+    (host(RECORD), "host.img has no record of a target"),
+    (without("ovirt-node-iscsi.sh"), "lacks ovirt-node-iscsi.sh"),
+    (options(" rd.neednet=1"), "lacks rd.neednet=1"),
+]
+
+
+@pytest.mark.parametrize(("change", "text"), RECORD_CASES)
+def test_failures_row_1_what_a_record_of_iscsi_needs_is_named(
+    change: Callable[[RootFacts], RootFacts], text: str
+) -> None:
+    with pytest.raises(BootError, match=text):
+        reachable.check(change(RECORDED), "n-2+1")
 
 
 @pytest.mark.parametrize(("change", "text"), CASES)
@@ -161,6 +186,20 @@ def test_lsblk_tells_the_stack_and_sysfs_the_drivers(tmp_path: Path) -> None:
     (tmp_path / "class/dm-0/dm").mkdir(parents=True)
     (tmp_path / "class/dm-0/dm/uuid").write_text("mpath-360000\n")
     assert rootfacts.maps_of(tree, tmp_path / "class") == ("360000",)
+
+
+def test_sysfs_tells_the_drivers_of_cards_with_a_link(tmp_path: Path) -> None:
+    for name, state, driver in (("ens3", "up", "virtio_net"), ("ens4", "down", "ixgbe"), ("br0", "up", "")):
+        card = tmp_path / "net" / name
+        card.mkdir(parents=True)
+        (card / "operstate").write_text(state + "\n")
+        if driver:
+            (tmp_path / "sys/module" / driver).mkdir(parents=True)
+            device = tmp_path / "sys/devices" / name
+            (device / "driver").mkdir(parents=True)
+            (device / "driver/module").symlink_to(tmp_path / "sys/module" / driver)
+            (card / "device").symlink_to(device)
+    assert rootfacts.drivers_of_cards(tmp_path / "net", tmp_path / "sys") == ("virtio_net",)
 
 
 @pytest.mark.parametrize("padding", [0, 512])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -88,6 +89,14 @@ def _spec(memory: int, network: Sequence[str] = ()) -> Spec:
     )
 
 
+def kernel_script(folder: Path, base: str) -> list[str]:
+    """Lines of a script for iPXE that start the installer, from files in ``folder`` that a server shows at ``base``."""
+    parts = artefacts.installer()
+    for source, name in ((parts.kernel, "vmlinuz"), (parts.initramfs, "initramfs.img")):
+        shutil.copyfile(source, folder / name)
+    return [f"kernel {base}/vmlinuz initrd=initramfs.img {KERNEL}", f"initrd {base}/initramfs.img", "boot"]
+
+
 def _await_shell(machine: Machine, timeout: float) -> Shell:
     machine.shell.wait_for(READY, timeout)
     return Shell(machine.shell)
@@ -135,14 +144,19 @@ def running_installer(
     code: bool = True,
     limit: float = LIFETIME,
     efi: Optional[Efi] = None,
+    from_network: Optional[Sequence[str]] = None,
 ) -> Iterator[InstallerMachine]:
     """The installer at its shell, for ``limit`` seconds.
 
     ``fresh`` boots it, as a machine with EFI always does, whose flash memory no saved state can have; else it goes on
-    from the saved state.
+    from the saved state.  With ``from_network`` (options of QEMU's user network) the network card's own firmware boots
+    it, by :func:`kernel_script`.
     """
     spec = dataclasses.replace(_spec(memory), limit=limit, efi=efi)
-    fresh = fresh or efi is not None
+    if from_network is not None:
+        card = dataclasses.replace(spec, network=tuple(from_network), boots_from_network=True)
+        spec = dataclasses.replace(card, kernel=None, initrd=None, append="")
+    fresh = fresh or efi is not None or from_network is not None
     if not fresh:
         spec = dataclasses.replace(spec, incoming=saved_state(spec))
     with Machine(spec, folder / "installer") as machine:

@@ -139,6 +139,8 @@ class Spec:
     reboots: bool = False
     #: Options of QEMU's user network, e.g. ("hostfwd=tcp:127.0.0.1:2222-:22",); None: no network card.
     network: Optional[tuple[str, ...]] = ()
+    #: The network card's own firmware (iPXE) is there, and boots where no disk does.
+    boots_from_network: bool = False
     #: A saved machine to go on with.
     incoming: Optional[Path] = None
     #: Seconds after which the machine is ended, whatever it does.
@@ -180,7 +182,7 @@ def command_line(spec: Spec, sockets: Path, logs: Path) -> list[str]:
     argv += ["-device", "virtio-scsi-pci,id=scsi1"]
     if spec.network is not None:
         argv += ["-netdev", ",".join(("user,id=net0", *spec.network))]
-        argv += ["-device", "virtio-net-pci,netdev=net0,romfile="]
+        argv += ["-device", "virtio-net-pci,netdev=net0" + ("" if spec.boots_from_network else ",romfile=")]
     for disk in spec.disks:
         for node in disk.blockdevs():
             argv += ["-blockdev", json.dumps(node)]

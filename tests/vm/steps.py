@@ -45,12 +45,16 @@ def kickstart(
     more: str = "",
     node_options: str = "",
     node_lines: str = "",
+    arguments: str = "",
 ) -> str:
-    """A kickstart for an unattended installation from ``source``; ``check_line`` says how the image is checked."""
+    """A kickstart for an unattended installation from ``source``; ``check_line`` says how the image is checked.
+
+    ``arguments`` are the node's kernel's, beside what every test wants.
+    """
     return (
         f"lang en_US.UTF-8\nkeyboard us\ntimezone --utc Etc/UTC\nrootpw --plaintext {PASSWORD}\n"
         f"network --bootproto=dhcp --hostname={HOSTNAME}\n"
-        f'bootloader --append="console=ttyS0 panic=30" --timeout=1\n{disks}{more}'
+        f'bootloader --append="console=ttyS0 panic=30 {arguments}" --timeout=1\n{disks}{more}'
         f"%addon org_ovirt_node --image={source} {check_line} {node_options}\n{node_lines}%end\n"
     )
 

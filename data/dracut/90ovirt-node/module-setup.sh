@@ -28,6 +28,9 @@ install() {
     inst_multiple -o e2fsck fsck.ext4 xfs_repair veritysetup thin_check tune2fs xfs_admin xfs_db
     inst_simple "$moddir/ovirt-node-lib.sh" /lib/ovirt-node-lib.sh
     inst_hook cmdline 90 "$moddir/parse-ovirt-node.sh"
+    # Where dracut's iscsi module is in the initramfs too; without its programs the hook does nothing.
+    inst_multiple -o iscsiadm iscsid ip
+    inst_hook initqueue/settled 50 "$moddir/ovirt-node-iscsi.sh"
     inst_hook initqueue/settled 99 "$moddir/ovirt-node-wait.sh"
     inst_hook initqueue/settled 10 "$moddir/ovirt-node-ids.sh"
     inst_hook pre-mount 90 "$moddir/ovirt-node-prepare.sh"

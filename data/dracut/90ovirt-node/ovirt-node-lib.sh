@@ -4,6 +4,8 @@
 # Functions of the ovirt-node hooks.  Sourced; needs dracut-lib.sh.
 
 OVIRT_NODE_RUN=/run/ovirt-node
+# What the last login to a target said that failed.
+OVIRT_NODE_ISCSI_SAID=/run/ovirt-node.iscsi
 OVIRT_NODE_VG=$(getarg ovirt_node.vg=)
 OVIRT_NODE_IMAGE=$(getarg ovirt_node.image=)
 OVIRT_NODE_LAYER=$(getarg ovirt_node.layer=)

@@ -21,6 +21,7 @@ ovirt_node_missing() {
         _hint="no disk of this machine has the volume group $OVIRT_NODE_VG."
         [ -e /etc/lvm/devices/system.devices ] \
             && _hint="the volume group $OVIRT_NODE_VG is on no disk that /etc/lvm/devices/system.devices (in host.img) names."
+        [ -s "$OVIRT_NODE_ISCSI_SAID" ] && _hint=$(cat "$OVIRT_NODE_ISCSI_SAID")
     fi
     for _what in "image $OVIRT_NODE_IMAGE" "layer $OVIRT_NODE_LAYER"; do
         _lv=${_what#* }

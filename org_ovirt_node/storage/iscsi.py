@@ -1,0 +1,384 @@
+"""iSCSI in the installer: sessions before the disks are scanned, and what the node needs to have them again.
+
+open-iscsi keeps a record of each portal in a file below /var/lib/iscsi/nodes (open-iscsi's README, 5); secrets are
+written there and nowhere else.  The same files go to the node, and in host.img to its initramfs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import secrets
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from org_ovirt_node.boot.network import Card
+from org_ovirt_node.boot.reachable import INITIATOR
+from org_ovirt_node.errors import CommandError, StorageError
+from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget
+from org_ovirt_node.progress import Progress
+from org_ovirt_node.run import run
+from org_ovirt_node.storage.execute import settle
+
+log = logging.getLogger(__name__)
+
+DATABASE = "var/lib/iscsi"
+#: What open-iscsi's iscsi-iname uses.
+INITIATOR_PREFIX = "iqn.1994-05.com.redhat"
+#: Firmware's own sessions (iBFT: ACPI 6.5, "iSCSI Boot Firmware Table"; kernel: drivers/firmware/iscsi_ibft.c).
+FIRMWARE = Path("/sys/firmware/ibft")
+SYS_SESSIONS = Path("/sys/class/iscsi_session")
+SYS_NET = Path("/sys/class/net")
+#: Seconds for a portal to take a connection.
+CONNECT = 10.0
+#: Seconds for one login, and for all that iscsiadm does around it.
+LOGIN, COMMAND = 15, 90.0
+#: Seconds that a lost session may take to come back before its disks report errors: while a person waits; of a node
+#: with further paths, which are to be used instead; of a node with this path alone, for which an error is the end.
+REPLACEMENT_INSTALLER, REPLACEMENT_MULTIPATH, REPLACEMENT_ALONE = 60, 5, 86400
+LOGGED_IN = "LOGGED_IN"
+#: Exit statuses of iscsiadm(8).
+SESSION_EXISTS, TARGET_FAILED_US, WE_FAILED_TARGET = 15, 24, 19
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The sessions of this machine: by which name, whether firmware asked for some, and the portals' addresses.
+
+    ``records`` are open-iscsi's files of the sessions that the kickstart asked for, below ``/``.
+    """
+
+    initiator: str = ""
+    firmware: bool = False
+    records: tuple[str, ...] = ()
+    portals: tuple[str, ...] = ()
+
+
+def new_initiator() -> str:
+    """A name that no other host has."""
+    return f"{INITIATOR_PREFIX}:{secrets.token_hex(6)}"
+
+
+def initiator_file(name: str) -> str:
+    """/etc/iscsi/initiatorname.iscsi."""
+    return f"InitiatorName={name}\n"
+
+
+def portal(target: IscsiTarget) -> str:
+    """How iscsiadm takes it: ``192.0.2.1:3260``, ``[2001:db8::1]:3260``."""
+    address = f"[{target.address}]" if ":" in target.address else target.address
+    return f"{address}:{target.port}"
+
+
+def settings(target: IscsiTarget) -> dict[str, str]:
+    """What the record of ``target`` has to say beside open-iscsi's defaults."""
+    found = {
+        "node.session.timeo.replacement_timeout": str(REPLACEMENT_INSTALLER),
+        "node.session.initial_login_retry_max": "1",
+        "node.conn[0].timeo.login_timeout": str(LOGIN),
+    }
+    if target.user:
+        found |= {
+            "node.session.auth.authmethod": "CHAP",
+            "node.session.auth.username": target.user,
+            "node.session.auth.password": target.password,
+        }
+    if target.reverse_user:
+        found |= {
+            "node.session.auth.username_in": target.reverse_user,
+            "node.session.auth.password_in": target.reverse_password,
+        }
+    return found
+
+
+def node_settings(*, root: bool, multipath: bool) -> dict[str, str]:
+    """What changes in a record when it goes to the node; ``root``: its root is there, the initramfs logs in."""
+    startup = "onboot" if root else "automatic"
+    replacement = REPLACEMENT_MULTIPATH if multipath else REPLACEMENT_ALONE
+    return {
+        "node.startup": startup,
+        "node.conn[0].startup": startup,
+        "node.session.timeo.replacement_timeout": str(replacement),
+    }
+
+
+def with_settings(record: str, changed: Mapping[str, str]) -> str:
+    """A record of open-iscsi (lines ``name = value``) with these values; a name that it lacks is added.
+
+    Raises StorageError for what is no record.
+    """
+    lines = record.splitlines()
+    if not lines or not lines[0].startswith("# BEGIN RECORD") or lines[-1] != "# END RECORD":
+        raise StorageError("open-iscsi keeps its records in a form that is not known here")
+    kept = [line for line in lines[1:-1] if line.partition(" = ")[0] not in changed]
+    return "\n".join([lines[0], *kept, *(f"{name} = {value}" for name, value in changed.items()), lines[-1]]) + "\n"
+
+
+def parse_discovery(text: str) -> list[tuple[str, int, str]]:
+    """What ``iscsiadm -m discovery`` prints, ``ADDRESS:PORT,GROUP TARGET`` a line: address, port, target."""
+    found = []
+    for line in text.splitlines():
+        match = re.fullmatch(r"\[?([0-9A-Fa-f.:]+?)\]?:(\d+),\d+ (\S+)", line.strip())
+        if match:
+            found.append((match.group(1), int(match.group(2)), match.group(3)))
+    return found
+
+
+def login_failure(target: IscsiTarget, exit_status: int, output: str) -> StorageError:
+    """Why iscsiadm could not log in, in a sentence."""
+    name = f"the target {target.target} at {portal(target)}"
+    line = f"line {target.line} of the kickstart"
+    if exit_status == TARGET_FAILED_US and not target.user:
+        return StorageError(
+            f"{name} lets nobody in without a user and a password", hint=f"Give --user and --password in {line}."
+        )
+    if exit_status == TARGET_FAILED_US:
+        return StorageError(
+            f"{name} refuses the user {target.user} or its password", hint=f"Check --user and --password in {line}."
+        )
+    if exit_status == WE_FAILED_TARGET and target.reverse_user:
+        return StorageError(
+            f"{name} does not show the reverse user {target.reverse_user} and its password, or is not there",
+            hint=f"Check --reverse-user, --reverse-password and --target in {line}.",
+        )
+    if exit_status == WE_FAILED_TARGET:
+        return StorageError(
+            f"{name} is not there, or is not for this initiator",
+            hint=f"Check --target in {line}, and on the storage which initiators it is for.",
+        )
+    said = next((part.strip() for part in reversed(output.strip().splitlines()) if part.strip()), "it said nothing")
+    return StorageError(
+        f"the login to {name} failed (iscsiadm: {exit_status}): {said}", hint=f"Check {line}, and the storage's log."
+    )
+
+
+def connect(request: IscsiRequest, stack: ExitStack, progress: Progress) -> Connected:
+    """Log in to what firmware and kickstart name; ``stack`` logs out again of what was not there before.
+
+    Raises StorageError, in one sentence, for a portal that cannot be reached or a login that is refused.
+    """
+    run(["modprobe", "--quiet", "iscsi_ibft"], check=False)
+    firmware = (FIRMWARE / "initiator").is_dir()
+    if not request.targets and not firmware:
+        return Connected(request.initiator)
+    if shutil.which("iscsiadm") is None:
+        raise StorageError("this installer has no open-iscsi", hint="Use an installer with it, or take a local disk.")
+    initiator = request.initiator or _read(FIRMWARE / "initiator/initiator-name") or new_initiator()
+    _start(initiator)
+    progress.detail(f"iSCSI: this host is {initiator}")
+    if firmware:
+        firmware = _log_in_by_firmware(progress)
+    records: list[str] = []
+    for target in request.targets:
+        records += _connect(target, initiator, stack, progress)
+    return Connected(initiator, firmware, tuple(dict.fromkeys(records)), _portals())
+
+
+def without_sessions(request: IscsiRequest) -> Connected:
+    """For an installation to a file: the name alone.  Raises StorageError for a line that asks for more."""
+    for target in request.targets:
+        raise StorageError(
+            f"the disk image has nothing to do with {portal(target)}",
+            hint=f"Take line {target.line} (iscsi) out of the kickstart, or --disk-image away.",
+        )
+    return Connected(request.initiator)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="ascii", errors="replace").strip("\0 \n") if path.is_file() else ""
+
+
+def _start(initiator: str) -> None:
+    """Have open-iscsi's daemon running, under this name."""
+    file = Path(INITIATOR)
+    named = file.is_file() and file.read_text(encoding="utf-8", errors="replace") == initiator_file(initiator)
+    if not named:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(initiator_file(initiator), encoding="ascii")
+        file.chmod(0o600)
+    # The network is up already, by whoever started the installer: what the unit waits for may never come here.
+    verb = "start" if named else "restart"
+    run(["systemctl", verb, "--job-mode=ignore-dependencies", "iscsid.service"])
+
+
+def _log_in_by_firmware(progress: Progress) -> bool:
+    done = run(["iscsiadm", "--mode", "fw", "--login"], check=False, timeout=COMMAND)
+    if done.ok or done.status == SESSION_EXISTS:
+        progress.detail("iSCSI: logged in to what the firmware names")
+        settle()
+        return True
+    # Also a machine that was started over the network has such a table; the disks may well be local.
+    progress.detail(f"iSCSI: the login to what the firmware names failed (iscsiadm: {done.status})")
+    return False
+
+
+def _connect(target: IscsiTarget, initiator: str, stack: ExitStack, progress: Progress) -> list[str]:
+    _probe(target)
+    if target.iface:
+        _bind(target.iface)
+    records = []
+    for one in [target] if target.target else _discover(target):
+        record = _record(one)
+        _log_in(one, stack)
+        progress.detail(f"iSCSI: logged in to {one.target} at {portal(one)}")
+        records.append(record)
+        settle()
+        if not _disks(one.target):
+            raise StorageError(
+                f"the target {one.target} at {portal(one)} has no disk for {initiator}",
+                hint="Give this initiator a LUN on the storage.",
+            )
+    return records
+
+
+def _probe(target: IscsiTarget) -> None:
+    """One plain connection: whether anybody listens is known in moments, and iscsiadm would try for minutes."""
+    try:
+        socket.create_connection((target.address, target.port), timeout=CONNECT).close()
+    except OSError as exc:
+        why = f"no answer within {CONNECT:g} s" if isinstance(exc, socket.timeout) else str(exc.strerror or exc)
+        raise StorageError(
+            f"the iSCSI portal {portal(target)} cannot be reached: {why}",
+            hint=f"Check --ipaddr and --port in line {target.line} of the kickstart, the network, and the storage.",
+        ) from exc
+
+
+def _bind(card: str) -> None:
+    """An interface of open-iscsi that goes through the network card ``card``, under the same name."""
+    if not (SYS_NET / card).exists():
+        raise StorageError(f"there is no network card {card}", hint="Check --iface of the iscsi lines.")
+    if not (Path("/") / DATABASE / "ifaces" / card).exists():
+        run(["iscsiadm", "--mode", "iface", "--interface", card, "--op", "new"])
+    change = ["--op", "update", "--name", "iface.net_ifacename", "--value", card]
+    run(["iscsiadm", "--mode", "iface", "--interface", card, *change])
+
+
+def _selected(target: IscsiTarget) -> list[str]:
+    chosen = ["--targetname", target.target, "--portal", portal(target)]
+    return [*chosen, "--interface", target.iface] if target.iface else chosen
+
+
+def _record(target: IscsiTarget) -> str:
+    """Make open-iscsi's record of ``target``; returns its path below /."""
+    run(["iscsiadm", "--mode", "node", *_selected(target), "--op", "delete"], check=False)
+    run(["iscsiadm", "--mode", "node", *_selected(target), "--op", "new"])
+    folder = Path("/") / DATABASE / "nodes" / target.target
+    found = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.relative_to(folder).parts[0].split(",")[:2] == [target.address, str(target.port)]
+    ]
+    if target.iface:
+        found = [path for path in found if path.name == target.iface]
+    if len(found) != 1:
+        raise StorageError(f"open-iscsi keeps no record of {target.target} at {portal(target)}")
+    _write(found[0], with_settings(found[0].read_text(encoding="utf-8"), settings(target)))
+    return str(found[0])
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    path.write_text(text, encoding="utf-8")
+
+
+def _discover(target: IscsiTarget) -> list[IscsiTarget]:
+    """All that the portal tells of.  Raises StorageError when that is nothing."""
+    chosen = ["--portal", portal(target)] + (["--interface", target.iface] if target.iface else [])
+    done = run(["iscsiadm", "--mode", "discovery", "--type", "sendtargets", *chosen], check=False, timeout=COMMAND)
+    found = parse_discovery(done.stdout)
+    if not done.ok or not found:
+        raise StorageError(
+            f"the iSCSI portal {portal(target)} tells of no target",
+            hint=f"Name it with --target in line {target.line} of the kickstart.",
+        )
+    return [replace(target, address=address, port=port, target=name) for address, port, name in found]
+
+
+def _log_in(target: IscsiTarget, stack: ExitStack) -> None:
+    try:
+        done = run(["iscsiadm", "--mode", "node", *_selected(target), "--login"], check=False, timeout=COMMAND)
+    except CommandError as exc:
+        raise StorageError(
+            f"the target {target.target} at {portal(target)} does not answer within {COMMAND:g} s",
+            hint="Check the network and the storage.",
+        ) from exc
+    if done.status == SESSION_EXISTS:
+        return
+    if not done.ok:
+        raise login_failure(target, done.status, done.stderr or done.stdout)
+    stack.callback(_log_out, target)
+
+
+def _log_out(target: IscsiTarget) -> None:
+    """A session that is broken stays: this machine restarts anyway."""
+    try:
+        run(["iscsiadm", "--mode", "node", *_selected(target), "--logout"], check=False, timeout=COMMAND)
+    except CommandError as exc:
+        log.warning("the session with %s could not be ended: %s", target.target, exc)
+
+
+def _disks(target: str) -> list[str]:
+    """The kernel's names of the disks of ``target``."""
+    return [
+        disk.name
+        for session in SYS_SESSIONS.glob("session*")
+        if _read(session / "targetname") == target
+        for disk in session.glob("device/target*/*/block/*")
+    ]
+
+
+def lost(sessions: Path = SYS_SESSIONS) -> tuple[str, ...]:
+    """The targets whose sessions do not work now (kernel: drivers/scsi/scsi_transport_iscsi.c, "state")."""
+    names = [
+        _read(one / "targetname") for one in sorted(sessions.glob("session*")) if _read(one / "state") != LOGGED_IN
+    ]
+    return tuple(dict.fromkeys(names))
+
+
+def _portals() -> tuple[str, ...]:
+    """The addresses that the sessions of this machine go to."""
+    found = SYS_SESSIONS.glob("session*/device/connection*/iscsi_connection/*/persistent_address")
+    return tuple(dict.fromkeys(_read(path) for path in sorted(found)))
+
+
+def cards(portals: Sequence[str]) -> tuple[tuple[Card, str], ...]:
+    """The network card by which each of the addresses ``portals`` is reached.
+
+    Raises StorageError where that is no card but something that is made of cards, which no initramfs would make.
+    """
+    found = []
+    for address in portals:
+        text = run(["ip", "-json", "route", "get", address]).stdout
+        try:
+            name = str(json.loads(text)[0]["dev"])
+        except (ValueError, LookupError, TypeError) as exc:
+            raise StorageError(f"the way to {address} is not known", hint=f"See 'ip route get {address}'.") from exc
+        if not (SYS_NET / name / "device").exists():
+            raise StorageError(
+                f"the iSCSI portal {address} is reached through {name}, which is no network card",
+                hint="A node with its root there would not come up: give the storage a card of its own.",
+            )
+        found.append((Card(name, _read(SYS_NET / name / "address").lower()), address))
+    return tuple(found)
+
+
+def copy_records(connected: Connected, root: Path, changed: Mapping[str, str], source: Path = Path("/")) -> None:
+    """Take the records into the new system at ``root``, with ``changed`` settings; only root may read them."""
+    for record in connected.records:
+        name = record.lstrip("/")
+        _write(root / name, with_settings((source / name).read_text(encoding="utf-8"), changed))
+    ifaces = source / DATABASE / "ifaces"
+    for path in sorted(ifaces.iterdir()) if connected.records and ifaces.is_dir() else ():
+        _write(root / DATABASE / "ifaces" / path.name, path.read_text(encoding="utf-8"))
+
+
+def root_arguments(connected: Connected) -> tuple[str, ...]:
+    """What the initramfs has to be told; who and where is in host.img."""
+    return ("rd.iscsi.firmware=1",) if connected.firmware else ()

@@ -1,0 +1,220 @@
+"""iSCSI: records, arguments of the initramfs, and what is said when a login fails."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from org_ovirt_node.boot import hostfiles, network
+from org_ovirt_node.boot.network import Card
+from org_ovirt_node.errors import StorageError
+from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget, NetworkRequest
+from org_ovirt_node.storage import iscsi
+
+IQN = "iqn.2024-01.org.example:storage"
+TARGET = IscsiTarget("192.0.2.20", 3261, IQN, "me", "hush-hush", "it", "hush-back", line=7)
+RECORD = """\
+# BEGIN RECORD 2.1.11
+node.name = iqn.2024-01.org.example:storage
+node.startup = manual
+node.session.auth.authmethod = None
+node.session.timeo.replacement_timeout = 120
+node.conn[0].address = 192.0.2.20
+# END RECORD
+"""
+CARD = Card("ens3", "52:54:00:12:34:56")
+
+
+def values(record: str) -> dict[str, str]:
+    lines = [line.partition(" = ") for line in record.splitlines() if not line.startswith("#")]
+    assert len({name for name, _, _ in lines}) == len(lines), "a name is there twice"
+    return {name: value for name, _, value in lines}
+
+
+def test_a_record_with_mutual_chap() -> None:
+    found = values(iscsi.with_settings(RECORD, iscsi.settings(TARGET)))
+    assert found["node.name"] == IQN
+    assert found["node.session.auth.authmethod"] == "CHAP"
+    assert found["node.session.auth.username"] == "me" and found["node.session.auth.password"] == "hush-hush"
+    assert found["node.session.auth.username_in"] == "it" and found["node.session.auth.password_in"] == "hush-back"
+    assert found["node.session.initial_login_retry_max"] == "1"
+
+
+def test_a_record_without_chap() -> None:
+    plain = replace(TARGET, user="", password="", reverse_user="", reverse_password="")
+    found = values(iscsi.with_settings(RECORD, iscsi.settings(plain)))
+    assert found["node.session.auth.authmethod"] == "None"
+    assert not [name for name in found if "password" in name or "username" in name]
+
+
+@pytest.mark.parametrize("text", ["", "node.name = x\n", "# BEGIN RECORD 2\nnode.name = x\n"])
+def test_what_is_no_record_is_not_written(text: str) -> None:
+    with pytest.raises(StorageError, match="form that is not known"):
+        iscsi.with_settings(text, {"a": "b"})
+
+
+@pytest.mark.parametrize(
+    ("root", "multipath", "startup", "seconds"),
+    [(True, False, "onboot", "86400"), (True, True, "onboot", "5"), (False, False, "automatic", "86400")],
+)
+def test_the_node_s_record(root: bool, multipath: bool, startup: str, seconds: str) -> None:
+    made = iscsi.with_settings(RECORD, iscsi.settings(TARGET))
+    found = values(iscsi.with_settings(made, iscsi.node_settings(root=root, multipath=multipath)))
+    assert found["node.startup"] == found["node.conn[0].startup"] == startup
+    assert found["node.session.timeo.replacement_timeout"] == seconds
+    assert found["node.session.auth.password"] == "hush-hush"
+
+
+def test_failures_row_35_records_go_to_the_node_and_its_host_img_for_root_alone(tmp_path: Path) -> None:
+    installer, root = tmp_path / "installer", tmp_path / "root"
+    name = f"/var/lib/iscsi/nodes/{IQN}/192.0.2.20,3261"
+    for path, text in ((name, RECORD), ("/var/lib/iscsi/ifaces/ens3", "iface.net_ifacename = ens3\n")):
+        (installer / path.lstrip("/")).parent.mkdir(parents=True, exist_ok=True)
+        (installer / path.lstrip("/")).write_text(text)
+    connected = iscsi.Connected("iqn.2024-01.org.example:node1", records=(name,))
+    iscsi.copy_records(connected, root, {"node.startup": "onboot"}, installer)
+    assert values((root / name.lstrip("/")).read_text())["node.startup"] == "onboot"
+    found = hostfiles.collect(root, {}, {"iscsi"})
+    assert {path: file.mode for path, file in found.items()} == {name: 0o600, "/var/lib/iscsi/ifaces/ens3": 0o600}
+    assert hostfiles.collect(root, {}, ()) == {}
+
+
+def test_without_sessions_nothing_is_copied(tmp_path: Path) -> None:
+    (tmp_path / "a/var/lib/iscsi/ifaces").mkdir(parents=True)
+    (tmp_path / "a/var/lib/iscsi/ifaces/ens3").write_text("x")
+    iscsi.copy_records(iscsi.Connected(), tmp_path / "b", {}, tmp_path / "a")
+    assert not (tmp_path / "b").exists()
+
+
+def test_failures_row_23_names_of_initiators_differ() -> None:
+    assert iscsi.new_initiator() != iscsi.new_initiator()
+    assert iscsi.initiator_file("iqn.x").endswith("=iqn.x\n")
+
+
+def test_targets_that_are_gone_are_known(tmp_path: Path) -> None:
+    for number, (name, state) in enumerate([("iqn.a", "LOGGED_IN"), ("iqn.b", "FAILED"), ("iqn.b", "FREE")]):
+        (tmp_path / f"session{number}").mkdir()
+        (tmp_path / f"session{number}/targetname").write_text(name + "\n")
+        (tmp_path / f"session{number}/state").write_text(state + "\n")
+    assert iscsi.lost(tmp_path) == ("iqn.b",)
+    assert iscsi.lost(tmp_path / "none") == ()
+
+
+def test_for_a_disk_image_there_is_a_name_and_no_target() -> None:
+    assert iscsi.without_sessions(IscsiRequest("iqn.x")) == iscsi.Connected("iqn.x")
+    with pytest.raises(StorageError, match=r"192\.0\.2\.20:3261.*line 7"):
+        iscsi.without_sessions(IscsiRequest("iqn.x", (TARGET,)))
+
+
+def test_portals_and_discovery() -> None:
+    assert iscsi.portal(TARGET) == "192.0.2.20:3261"
+    assert iscsi.portal(replace(TARGET, address="2001:db8::1")) == "[2001:db8::1]:3261"
+    said = f"192.0.2.20:3260,1 {IQN}\n[2001:db8::1]:3261,2 iqn.b\niscsiadm: nonsense\n"
+    assert iscsi.parse_discovery(said) == [("192.0.2.20", 3260, IQN), ("2001:db8::1", 3261, "iqn.b")]
+
+
+PLAIN = replace(TARGET, user="", password="", reverse_user="", reverse_password="")
+ONE_WAY = replace(TARGET, reverse_user="", reverse_password="")
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "words", "hint"),
+    [
+        (TARGET, 24, "refuses the user me or its password", "--password in line 7"),
+        (PLAIN, 24, "lets nobody in without a user and a password", "Give --user and --password in line 7"),
+        (TARGET, 19, "does not show the reverse user it", "--reverse-password"),
+        (ONE_WAY, 19, "is not there, or is not for this initiator", "--target in line 7"),
+        (ONE_WAY, 8, "failed (iscsiadm: 8): iscsiadm: the last line", "line 7"),
+    ],
+)
+def test_a_refused_login_is_one_sentence(target: IscsiTarget, status: int, words: str, hint: str) -> None:
+    found = iscsi.login_failure(target, status, "first\niscsiadm: the last line\n\n")
+    assert words in found.message and hint in found.hint
+    assert f"{IQN} at 192.0.2.20:3261" in found.message
+    assert "hush" not in str(found)
+
+
+def test_a_portal_where_nobody_listens_is_refused_at_once() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        dead = replace(TARGET, address="127.0.0.1", port=free.getsockname()[1])
+        with pytest.raises(StorageError, match=r"127\.0\.0\.1:\d+ cannot be reached: Connection refused"):
+            iscsi._probe(dead)
+
+
+STATIC = NetworkRequest(
+    "ens3", "static", "192.0.2.7", "255.255.255.0", "192.0.2.1", ipv6="2001:db8::7/64", ipv6_gateway="fe80::1", line=3
+)
+
+
+@pytest.mark.parametrize(
+    ("networks", "portal", "expected"),
+    [
+        ((), "192.0.2.20", "ip=ens3:dhcp"),
+        ((), "2001:db8::1", "ip=ens3:auto6"),
+        ((STATIC,), "192.0.2.20", "ip=192.0.2.7::192.0.2.1:24::ens3:none"),
+        ((STATIC,), "2001:db8::1", "ip=[2001:db8::7]::[fe80::1]:64::ens3:none"),
+        ((replace(STATIC, gateway="", mtu=9000),), "192.0.2.20", "ip=192.0.2.7:::24::ens3:none:9000"),
+        ((replace(STATIC, device="ens4"),), "192.0.2.20", "ip=ens3:dhcp"),
+        ((NetworkRequest(mtu=1400), STATIC), "192.0.2.20", "ip=192.0.2.7::192.0.2.1:24::ens3:none"),
+        ((NetworkRequest(mtu=1400),), "192.0.2.20", "ip=ens3:dhcp:1400"),
+        ((NetworkRequest(CARD.mac, ipv6="dhcp"),), "2001:db8::1", "ip=ens3:dhcp6"),
+    ],
+)
+def test_the_network_of_the_initramfs(networks: tuple[NetworkRequest, ...], portal: str, expected: str) -> None:
+    assert network.arguments([(CARD, portal)], networks) == ("rd.neednet=1", expected)
+
+
+def test_two_portals_by_one_card_need_it_once() -> None:
+    assert network.arguments([(CARD, "192.0.2.20"), (CARD, "192.0.2.21")], ()) == ("rd.neednet=1", "ip=ens3:dhcp")
+    assert network.arguments([], ()) == ()
+
+
+@pytest.mark.parametrize(
+    ("request_", "portal", "words"),
+    [
+        (NetworkRequest(ip="none", line=4), "192.0.2.20", r"ens3 \(line 4\) has no IPv4"),
+        (NetworkRequest(ipv6="ignore", line=4), "2001:db8::1", r"ens3 \(line 4\) has no IPv6"),
+    ],
+)
+def test_a_network_without_the_portal_s_addresses_is_refused(request_: NetworkRequest, portal: str, words: str) -> None:
+    with pytest.raises(StorageError, match=words):
+        network.arguments([(CARD, portal)], [request_])
+
+
+def fake_ip(folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ip(8) that answers every question about a route with ``answer``."""
+    (folder / "bin").mkdir()
+    program = folder / "bin/ip"
+    program.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("OVIRT_NODE_PATH", f"{folder / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setattr(iscsi, "SYS_NET", folder / "net")
+
+
+def test_the_card_by_which_a_portal_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_ip(tmp_path, '[{"dst": "192.0.2.20", "dev": "ens3"}]', monkeypatch)
+    (tmp_path / "net/ens3/device").mkdir(parents=True)
+    (tmp_path / "net/ens3/address").write_text("52:54:00:12:34:56\n")
+    assert iscsi.cards(["192.0.2.20"]) == ((CARD, "192.0.2.20"),)
+    assert iscsi.cards([]) == ()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ('[{"dst": "192.0.2.20", "dev": "bond0"}]', "is reached through bond0, which is no network card"),
+        ("[]", "the way to 192.0.2.20 is not known"),
+        ("nonsense", "the way to 192.0.2.20 is not known"),
+    ],
+)
+def test_a_way_that_the_initramfs_would_not_have_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, words: str
+) -> None:
+    fake_ip(tmp_path, answer, monkeypatch)
+    (tmp_path / "net/bond0").mkdir(parents=True)
+    with pytest.raises(StorageError, match=words):
+        iscsi.cards(["192.0.2.20"])
