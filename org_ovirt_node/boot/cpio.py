@@ -7,6 +7,7 @@ other, each plain or compressed as a whole, with zero bytes between them.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from org_ovirt_node.run import output_of
 
 HEADER = 110
 CRC_MAGIC = b"070702"
+#: The header's fields behind its magic: thirteen numbers of eight hexadecimal digits.
+FIELDS = re.compile(rb"[0-9A-Fa-f]{104}")
+#: The kernel takes no longer name, its final zero counted (linux/limits.h, PATH_MAX; init/initramfs.c).
+NAME_MAX = 4096
 #: Bytes that are read at once where they are skipped.
 BLOCK = 1 << 20
 #: What the name of the listing beside an initramfs ends in.
@@ -59,10 +64,8 @@ def _sizes(header: bytes, offset: int) -> tuple[int, int]:
         raise BootError(
             f"an initramfs archive is damaged at byte {offset}", hint="Write it again, or get the image anew."
         )
-    try:
-        int(header[6:HEADER], 16)
-    except ValueError as exc:
-        raise BootError(f"an initramfs archive is damaged at byte {offset}: {exc}") from exc
+    if not FIELDS.fullmatch(header, 6, HEADER) or not 0 < _field(header, 11) <= NAME_MAX:
+        raise BootError(f"an initramfs archive is damaged at byte {offset}: its header makes no sense")
     return _field(header, 6), _field(header, 11)
 
 

@@ -74,8 +74,7 @@ class LogicalVolume:
     @property
     def content_size(self) -> int:
         """The recorded length of an image in bytes, 0 when none was recorded."""
-        value = self._value(TAG_SIZE)
-        return int(value) if value.isdigit() else 0
+        return _number(self._value(TAG_SIZE))
 
     def _value(self, prefix: str) -> str:
         return next((tag[len(prefix) :] for tag in self.tags if tag.startswith(prefix)), "")
@@ -122,7 +121,8 @@ def _percent(text: str) -> Optional[float]:
 
 
 def _number(text: str) -> int:
-    return int(text) if text.isdigit() else 0
+    # isdigit() alone takes characters that int() does not ("²").
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def parse_volume(row: dict[str, str]) -> LogicalVolume:

@@ -87,9 +87,11 @@ def read_tree(image: Path, size: int) -> Optional[Verity]:
     try:
         with image.open("rb") as file:
             end = read_superblock(file.read(SUPERBLOCK.size), str(image)).padded
+            if size < end + len(TREE_SIGNATURE):
+                return None
             file.seek(end)
             head = file.read(TREE_SUPERBLOCK.size)
-            if size < end + len(TREE_SIGNATURE) or not head.startswith(TREE_SIGNATURE):
+            if not head.startswith(TREE_SIGNATURE):
                 return None
             if len(head) < TREE_SUPERBLOCK.size:
                 raise _cut_off(image)
