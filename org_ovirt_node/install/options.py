@@ -33,5 +33,10 @@ class Options:
     first_boot: bool = False
 
     @property
+    def lock(self) -> Path:
+        """The file whose lock an installation that uses ``work`` and ``root`` holds."""
+        return self.work.with_name(f"{self.work.name}.lock")
+
+    @property
     def targets(self) -> tuple[Firmware, ...]:
         return self.firmware or (running_firmware(),)

@@ -9,6 +9,8 @@ from org_ovirt_node.install.engine import DEVICE_BOUND, PREPARE, STEPS, Installa
 from org_ovirt_node.install.options import Options
 from org_ovirt_node.kickstart.model import InstallRequest
 from org_ovirt_node.layout.model import Layout
+from org_ovirt_node.node import lock
+from org_ovirt_node.node.mounted import release_below
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.signals import interruptible
 from org_ovirt_node.steps import run_steps
@@ -18,10 +20,24 @@ from org_ovirt_node.storage import iscsi
 AGAIN = "The disk holds no bootable node; run the installation again."
 
 
+def release_killed(options: Options) -> None:
+    """Unmount what an installation that was killed left mounted: its disk would count as one in use.
+
+    Raises StorageError when somebody uses it.
+    """
+    for folder in (options.root, options.work):
+        release_below(folder)
+
+
 def install(request: InstallRequest, options: Options, progress: Progress) -> Installation:
     """Do all steps, then release everything.  Raises NodeError; nothing stays mounted or active either way."""
     try:
-        with interruptible(), ExitStack() as stack:
+        with (
+            lock.locked("the installation", options.lock, other="another one", hint="Let it end, or stop it."),
+            interruptible(),
+            ExitStack() as stack,
+        ):
+            release_killed(options)
             installation = Installation(request, options, progress, stack)
             try:
                 run_steps(installation, STEPS)

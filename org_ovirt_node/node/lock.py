@@ -20,16 +20,21 @@ LOOK = 0.1
 
 
 @contextmanager
-def locked(what: str, path: Path = LOCK) -> Iterator[None]:
-    """Hold the lock for the length of the block.  Raises NodeError when another program has it."""
+def locked(
+    what: str,
+    path: Path = LOCK,
+    *,
+    other: str = "an update",
+    hint: str = "Let it end, or stop it with 'nodectl update --cancel'.",
+) -> Iterator[None]:
+    """Hold the lock for the length of the block.  Raises NodeError when another program, ``other``, has it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             raise NodeError(
-                f"{what} has to wait: an update is running (process {holder(path) or 'unknown'})",
-                hint="Let it end, or stop it with 'nodectl update --cancel'.",
+                f"{what} has to wait: {other} is running (process {holder(path) or 'unknown'})", hint=hint
             ) from exc
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
