@@ -3,7 +3,7 @@ VENV = $(shell tools/prepare | tail -n 1)
 PYTHON = $(VENV)/bin/python
 SCENARIO ?=
 
-.PHONY: help demo check lint unit vm vm-list check-all bench clean updates.img product.img rpm image-rpm demo-iso iso install pot check-anaconda
+.PHONY: help demo check lint unit vm vm-list check-all crash-replay fuzz bench clean updates.img product.img rpm image-rpm demo-iso iso install pot check-anaconda
 
 help: ## show this
 	@sed -n 's/^\([a-z. -]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -31,6 +31,13 @@ vm-list: ## the scenarios
 
 check-all: lint unit ## every scenario, resuming where it stopped; ONLY='install-*' for some
 	$(PYTHON) -m tests.vm all --resume --only '$(or $(ONLY),*)'
+
+crash-replay: ## power cuts: every cut of the recordings, resuming where it stopped; CRASH='--seed 1 --boots 10'
+	$(PYTHON) -m tests.crash replay $(CRASH)
+
+fuzz: ## hostile input for ten minutes; FUZZ='--seconds 3600 --seed 1 manifest' for another time, seed, target
+	-$(PYTHON) -m pip install --quiet --disable-pip-version-check --only-binary :all: atheris
+	$(PYTHON) -m tests.fuzz $(FUZZ)
 
 bench: ## the transfer against dd, rsync and unsquashfs: a table, build/bench.json and a chart
 	$(PYTHON) -m tests.bench

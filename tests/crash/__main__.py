@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from tests.crash import bootcuts, boots, broken, cuts, record, report, run
+from tests.crash.record import Recording
 from tests.crash.run import Choice, Opened
 
 #: A seed that is not given is chosen anew only by who asks for it: results can be repeated.
@@ -39,6 +40,8 @@ def main() -> int:
     bad.add_argument("--recording", default="upgrade", choices=["upgrade"])
     commands.add_parser("record", help="only make the recordings").add_argument("name", choices=sorted(record.MAKERS))
     commands.add_parser("table", help="write the figures' table into docs/reliability.md")
+    for one in (full, short, bad):
+        one.add_argument("--kept", action="store_true", help="recordings that are there, whatever they were made from")
     for one in (full, short, part, bad):
         one.add_argument("--seed", type=int, default=SEED, help=f"which cuts (default: {SEED})")
     options = parser.parse_args()
@@ -49,16 +52,18 @@ def main() -> int:
         print(record.recording(options.name).folder)
         return 0
     print(f"seed {options.seed}", flush=True)
+    find = record.kept if getattr(options, "kept", False) else record.recording
     if options.command == "boot-partition":
         return boot_partition(options.seed, options.subsets)
     if options.command == "broken":
-        return show_broken(options.recording, options.seed)
+        return show_broken(find(options.recording), options.seed)
     if options.command == "short":
         failed = boot_partition(options.seed, 0)
-        return replay(SHORT_RECORDINGS, Choice(options.seed, 1, SHORT_CUTS), options.boots, SHORT_LIMIT) or failed
-    names = tuple(options.recording or record.MAKERS)
-    failed = boot_partition(options.seed, options.subsets)
-    return replay(names, Choice(options.seed, options.subsets, options.cuts), options.boots) or failed
+        choice = Choice(options.seed, 1, SHORT_CUTS)
+        return replay([find(name) for name in SHORT_RECORDINGS], choice, options.boots, SHORT_LIMIT) or failed
+    failed = 0 if options.recording else boot_partition(options.seed, options.subsets)
+    recordings = (find(name) for name in options.recording or record.MAKERS)
+    return replay(list(recordings), Choice(options.seed, options.subsets, options.cuts), options.boots) or failed
 
 
 def boot_partition(seed: int, subsets: int) -> int:
@@ -72,14 +77,13 @@ def boot_partition(seed: int, subsets: int) -> int:
     return 1 if outcome.violations else 0
 
 
-def replay(names: tuple[str, ...], choice: Choice, wanted_boots: int, limit: float = 0.0) -> int:
+def replay(recordings: list[Recording], choice: Choice, wanted_boots: int, limit: float = 0.0) -> int:
     """Replay recordings, boot a sample of their cuts, and note the figures; 1 when there was a violation."""
     failed = 0
-    for number, name in enumerate(names):
-        started = time.monotonic()
-        recording = record.recording(name)
+    for number, recording in enumerate(recordings):
+        name, started = recording.name, time.monotonic()
         result = run.replayed(recording, choice, limit=limit)
-        share = wanted_boots * (number + 1) // len(names) - wanted_boots * number // len(names)
+        share = wanted_boots * (number + 1) // len(recordings) - wanted_boots * number // len(recordings)
         done, wrong = boot_some(recording, choice, share)
         violations = len(result.violations) + len(wrong)
         seconds = round(time.monotonic() - started)
@@ -93,7 +97,7 @@ def replay(names: tuple[str, ...], choice: Choice, wanted_boots: int, limit: flo
     return failed
 
 
-def boot_some(recording: record.Recording, choice: Choice, count: int) -> tuple[int, list[str]]:
+def boot_some(recording: Recording, choice: Choice, count: int) -> tuple[int, list[str]]:
     """Boot ``count`` of the cuts, but those that were booted before; how many were, and what went wrong."""
     if not count:
         return 0, []
@@ -114,9 +118,8 @@ def planned(one: Opened, choice: Choice) -> list[cuts.Cut]:
     return cuts.plan(cuts.windows(one.replay.entries), choice.seed, choice.subsets)
 
 
-def show_broken(name: str, seed: int) -> int:
+def show_broken(recording: Recording, seed: int) -> int:
     """Each broken log must be caught; 1 when one is not."""
-    recording = record.recording(name)
     failed = 0
     for change in broken.CHANGES:
         found = run.caught(recording, change, seed)

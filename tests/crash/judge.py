@@ -24,6 +24,8 @@ from tests.crash.thin import ThinError
 GRUB = "grub"
 #: What of a layer must be whole: what the merge writes.
 ETC = "upper/etc"
+#: LVM's own notes of its metadata, which every one of its programs renews.
+NOISE = (f"{ETC}/lvm/archive/", f"{ETC}/lvm/backup/")
 TEXTS = ("loader/entries/*.conf", f"{GRUB}/grubenv", f"{GRUB}/entries.cfg", f"{GRUB}/grub.cfg")
 NOTHING, NODE = "nothing", "node"
 
@@ -74,10 +76,11 @@ def learn(disk: Disk, reference: Reference) -> None:
             continue
         content = disk.volume(group, name, (ETC,))
         known = reference.etc.setdefault(name, {})
-        for path, said in content.paths.items():
+        paths = {path: said for path, said in content.paths.items() if not path.startswith(NOISE)}
+        for path, said in paths.items():
             _add(known.setdefault(path, []), said)
         before = reference.always.get(name)
-        here = [path for path in content.paths if before is None or path in before]
+        here = [path for path in paths if before is None or path in before]
         reference.always[name] = here
 
 

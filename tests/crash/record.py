@@ -189,3 +189,13 @@ def recording(name: str) -> Recording:
     code = [artefacts.sha256(file) for file in sources]
     key = key_of(name, [image.sha256 for image in images], code, accelerator(), artefacts.qemu_version())
     return load(artefacts.cache().get(f"recording-{name}", key, lambda folder: MAKERS[name](folder, name)))
+
+
+def kept(name: str) -> Recording:
+    """The newest recording ``name`` in the cache, whatever it was made from: for work on what judges it."""
+    found = sorted(artefacts.cache().folder.glob(f"recording-{name}-*"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(
+            f"the cache has no recording {name}: make one with 'python -m tests.crash record {name}'"
+        )
+    return load(found[-1])
