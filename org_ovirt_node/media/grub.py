@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,14 +107,18 @@ def hybrid_boot(tree: Path) -> Path:
     return tree / "usr/lib/grub/i386-pc/boot_hybrid.img"
 
 
-def efi_image(tree: Path, output: Path, work: Path) -> None:
-    """Write the EFI system partition with the signed boot loader of the image at ``tree``.  Raises BootError."""
+def efi_image(tree: Path, output: Path, work: Path, epoch: int) -> None:
+    """Write the EFI system partition with the signed boot loader of the image at ``tree``.  Raises BootError.
+
+    Everything on it has the time ``epoch`` (seconds).
+    """
     plan = efi.find_efi(tree, "grub")
     work.mkdir(parents=True, exist_ok=True)
     wanted = {target: tree / source for target, source in plan.files.items()}
     for config in plan.configs:
         made = work / config.replace("/", "_")
         made.write_text(stub(), encoding="ascii")
+        os.utime(made, (epoch, epoch))
         wanted[config] = made
     size = sum(path.stat().st_size for path in wanted.values())
     # FAT12 and FAT16 are what firmware reads from a CD; room for their tables and folders.
@@ -125,8 +130,8 @@ def efi_image(tree: Path, output: Path, work: Path) -> None:
         for parent in reversed(Path(target).parents):
             if str(parent) != ".":
                 folders[str(parent)] = None
-    # A file's time is that of its copy: mtools takes the time zone and the clock from here.
+    environment = {"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}
     for folder in folders:
-        run(["mmd", "-i", output, f"::/{folder}"], hint="Install mtools.")
+        run(["mmd", "-i", output, f"::/{folder}"], env=environment, hint="Install mtools.")
     for target, path in sorted(wanted.items()):
-        run(["mcopy", "-m", "-i", output, path, f"::/{target}"])
+        run(["mcopy", "-m", "-i", output, path, f"::/{target}"], env=environment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +56,13 @@ def check(request: Request) -> None:
         raise ImageError(f"there is no image {request.image}", hint="Build one with 'ovirt-node-image build'.")
 
 
-def arguments(tree: Path, boot: Path, output: Path, label: str) -> list[str]:
+def arguments(tree: Path, boot: Path, output: Path, label: str, epoch: int) -> list[str]:
     """xorriso's arguments (xorrisofs(1)): ``tree`` is what goes on the medium, ``boot`` the sector for a disk."""
     return [
         *("xorriso", "-as", "mkisofs", "-quiet", "-rational-rock", "-joliet", "-volid", label, "-output", str(output)),
         *("-eltorito-boot", BIOS_IMAGE, "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"),
         *("--grub2-boot-info", "--grub2-mbr", str(boot)),
+        *("--set_all_file_dates", time.strftime("%Y%m%d%H%M%S00", time.gmtime(epoch))),
         *("--efi-boot", EFI_IMAGE, "-efi-boot-part", "--efi-boot-image", "--protective-msdos-label"),
         str(tree),
     ]
@@ -75,8 +77,9 @@ def make(request: Request, installer: Installer, work: Path, progress: Progress)
     partial = request.output.with_name(f".{request.output.name}.partial")
     with opened(request.image) as node:
         lay_out(tree, parts, request, node, work)
-        environment = {"SOURCE_DATE_EPOCH": str(image_epoch(request.image)), "TZ": "UTC"}
-        run(arguments(tree, grub.hybrid_boot(node), partial, request.label), env=environment)
+        epoch = image_epoch(request.image)
+        environment = {"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}
+        run(arguments(tree, grub.hybrid_boot(node), partial, request.label, epoch), env=environment)
     try:
         checksum.implant(partial)
         digest = squash.sha256(partial)
@@ -117,7 +120,7 @@ def lay_out(tree: Path, parts: Parts, request: Request, node: Path, work: Path) 
     (tree / grub.FOLDER / "grub.cfg").write_text(grub.render(grub.entries(request.label, paths)), encoding="ascii")
     grub.bios_image(node, work / "eltorito.img")
     place(work / "eltorito.img", tree / BIOS_IMAGE)
-    grub.efi_image(node, tree / EFI_IMAGE, work / "esp")
+    grub.efi_image(node, tree / EFI_IMAGE, work / "esp", image_epoch(request.image))
 
 
 def companions(image: Path) -> Sequence[Path]:

@@ -6,6 +6,7 @@ project's own code.  So a medium has no second root: the image that it installs 
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -58,12 +59,25 @@ def build(image: Path, installer: Installer, work: Path, progress: Progress) -> 
         shutil.copyfile(kernel_of(tree), parts.kernel)
         parts.initramfs.write_bytes(early.build(root, data_folder() / "init"))
     upper = work / "root/upper"
+    leave_opaque(upper)
     parts.layers[0].unlink(missing_ok=True)
     # trusted.overlay.opaque says that the image's own copy of the code is hidden: extended attributes have to stay.
     options = ["-noappend", "-quiet", "-no-progress", "-xattrs", "-all-root", "-comp", "zstd"]
     run(["mksquashfs", upper, parts.layers[0], *options, "-all-time", "0", "-mkfs-time", "0"])
     shutil.rmtree(work / "root")
     return parts
+
+
+def leave_opaque(upper: Path) -> None:
+    """Take from an overlay's upper half what only this mount could read: where files were copied from.
+
+    ``trusted.overlay.opaque``, which hides what lies below a folder, stays (kernel: overlayfs.rst).
+    """
+    for folder, _folders, names in os.walk(upper):
+        for path in (folder, *(os.path.join(folder, name) for name in names)):  # noqa: PTH118 - a few thousand
+            for name in os.listxattr(path, follow_symlinks=False):
+                if name.startswith("trusted.overlay.") and name != "trusted.overlay.opaque":
+                    os.removexattr(path, name, follow_symlinks=False)
 
 
 @contextmanager

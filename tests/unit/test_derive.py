@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from org_ovirt_node.cli import image as program
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.media import checksum, derive
 from org_ovirt_node.progress import Silent
@@ -155,3 +156,15 @@ def test_what_is_no_boot_iso_is_refused(tmp_path: Path) -> None:
         with pytest.raises(ImageError, match=why):
             derive.make(derive.Request(source, image, tmp_path / "out.iso", PROJECT), Silent())
     assert not (tmp_path / "out.iso").exists()
+
+
+def test_the_command_takes_a_kickstart_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, kickstart, output = tmp_path / "a-1-1.squashfs", tmp_path / "own.ks", tmp_path / "own.iso"
+    image.write_bytes(b"hsqs" * 512)
+    kickstart.write_text("text\n# mine\n")
+    argv = ["--log", str(tmp_path / "log"), "derive", str(boot_iso(tmp_path, grub=False)), str(image)]
+    assert program.main([*argv, "--kickstart", str(kickstart), "--output", str(output)]) == 0
+    assert capsys.readouterr().out.strip() == str(output)
+    assert extracted(output, derive.KICKSTART, tmp_path) == kickstart.read_bytes()
+    assert program.main([*argv, "--output", str(output)]) == 1
+    assert "there already" in capsys.readouterr().err

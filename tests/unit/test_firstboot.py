@@ -13,15 +13,18 @@ import pytest
 
 from org_ovirt_node.boot import efi
 from org_ovirt_node.errors import KickstartProblem, NodeError, StorageError
-from org_ovirt_node.firstboot import answers, growth, partitions, record, uuids
+from org_ovirt_node.firstboot import answers, disks, growth, partitions, record, uuids
 from org_ovirt_node.kickstart.standard import load, load_system
 from org_ovirt_node.layout import policy
 from org_ovirt_node.layout.model import GIB, MIB, Disk, Firmware
 from org_ovirt_node.layout.plan import plan
+from org_ovirt_node.node.places import Places
 from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.progress import Silent
 from org_ovirt_node.run import run
 
 IMAGE = ImageFacts("node-1.0-1", 200 * MIB)
+OTHER = "0a6ce1b2-1111-4222-8333-000000000003"
 OLD, NEW = "0a6ce1b2-aaaa-4bbb-8ccc-000000000001", "0a6ce1b2-dddd-4eee-8fff-000000000002"
 KICKSTART = "autopart --type=thinp\n%addon org_ovirt_node --image=file:/a.squashfs --nosignature\n{}%end\n{}"
 
@@ -277,3 +280,58 @@ def test_a_kickstart_for_a_first_boot_says_nothing_about_the_installation(line: 
         load_system("x", fetch=lambda _name: "%addon org_ovirt_node --image=file:/a --nosignature\n%end\n")
     with pytest.raises(KickstartProblem, match="Write %post"):
         load_system("x", fetch=lambda _name: "%pre\ntrue\n%end\n")
+
+
+def ext4(file: Path, uuid: str) -> Path:
+    subprocess.run(["truncate", "-s", "16M", file], check=True)
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-U", uuid, file], check=True)
+    return file
+
+
+def uuid_of(file: Path) -> str:
+    return subprocess.run(
+        ["blkid", "-p", "-s", "UUID", "-o", "value", file], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+def test_a_first_boot_that_is_cut_short_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    """After ``cut`` programs the power goes; the second try ends with an fstab that names what is on the disks."""
+    live = tmp_path / "live"
+    (live / "etc/ovirt-node").mkdir(parents=True)
+    devices = {OLD: ext4(tmp_path / "boot", OLD), OTHER: ext4(tmp_path / "var", OTHER)}
+    (live / "etc/fstab").write_text(f"UUID={OLD} /boot ext4 nodev 0 2\nUUID={OTHER} /var ext4 discard 0 2\n")
+    path = live / "etc/ovirt-node/first-boot.json"
+    path.write_text(request_of().render())
+    places = Places(live=live, work=tmp_path / "work")
+    left = [cut]
+
+    class PowerCut(Exception):
+        pass
+
+    def failing(argv: list[str], **options: Any) -> object:
+        if left[0] == 0:
+            raise PowerCut
+        left[0] -= 1
+        return run(argv, **options)
+
+    def attempt() -> None:
+        doing = disks.FirstBoot(Silent(), places, path)
+        if not doing.record.uuids:
+            doing._keep(replace(doing.record, uuids=uuids.decide((live / "etc/fstab").read_text())))
+        there = tuple(uuids.FileSystem(str(file), "ext4", uuid_of(file)) for file in devices.values())
+        doing.found = uuids.find(doing.record.uuids, there)
+        doing.file_systems()
+
+    monkeypatch.setattr(disks, "run", failing)
+    with pytest.raises(PowerCut):
+        attempt()
+    left[0] = -1
+    attempt()
+    named = uuids.in_fstab((live / "etc/fstab").read_text())
+    assert set(named) == {uuid_of(file) for file in devices.values()}
+    assert not set(named) & {OLD, OTHER}
+    attempt()
+    assert uuids.in_fstab((live / "etc/fstab").read_text()) == named
