@@ -56,6 +56,8 @@ class MadeFileSystem:
 
 
 PVS_FIELDS = "pv_name,vg_name,vg_missing_pv_count"
+#: Seconds for udev to handle its events, where it is not done at once: a busy machine takes its time.
+SETTLE = 120
 #: What the kernel calls the file systems that blivet names otherwise.
 FSTYPES = {Role.ESP: "vfat"}
 
@@ -311,7 +313,7 @@ def deactivate(vg: str) -> None:
 
 def settle() -> None:
     """Wait until udev has handled all events."""
-    run(["udevadm", "settle", "--timeout=30"])
+    run(["udevadm", "settle", f"--timeout={SETTLE}"])
 
 
 def mapper_path(vg: str, lv: str) -> Path:
