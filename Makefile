@@ -3,7 +3,7 @@ VENV = $(shell tools/prepare | tail -n 1)
 PYTHON = $(VENV)/bin/python
 SCENARIO ?=
 
-.PHONY: help demo check lint unit vm vm-list check-all crash-replay fuzz bench clean updates.img product.img rpm image-rpm demo-iso iso install pot check-anaconda
+.PHONY: help demo check lint unit vm vm-list check-all crash-replay fuzz bench clean updates.img product.img rpm image-rpm demo-iso iso pxe-tree install pot check-anaconda
 
 help: ## show this
 	@sed -n 's/^\([a-z. -]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -59,6 +59,10 @@ iso: ## an ISO from a distribution's, in build/iso: make iso BOOT_ISO=boot.iso I
 image-rpm: ## an update RPM of an image, in build/rpm: make image-rpm IMAGE=node-1.0-1.squashfs
 	@test -n "$(IMAGE)" || { echo "image-rpm: no image is named: make image-rpm IMAGE=FILE" >&2; exit 2; }
 	$(PYTHON) -m org_ovirt_node.cli.image rpm "$(IMAGE)" --output build/rpm
+
+pxe-tree: ## what machines install themselves from: make pxe-tree OUT=DIR IMAGE=FILE URL=http://HOST/PATH [KS=FILE]
+	@test -n "$(OUT)" -a -n "$(IMAGE)" -a -n "$(URL)" || { echo "pxe-tree: make pxe-tree OUT=DIR IMAGE=FILE URL=http://HOST/PATH" >&2; exit 2; }
+	$(PYTHON) -m org_ovirt_node.cli.image pxe "$(IMAGE)" --output "$(OUT)" --url "$(URL)" $(if $(KS),--kickstart "$(KS)")
 
 install: ## the add-on into DESTDIR
 	$(PYTHON) -m org_ovirt_node.image.delivery install $(DESTDIR)

@@ -9,24 +9,49 @@ from typing import Any
 
 from org_ovirt_node.cli import common
 from org_ovirt_node.image import profile, runtime
+from org_ovirt_node.image.installer import Installer
 from org_ovirt_node.mounts import keep_private
+from org_ovirt_node.progress import Progress
 
 
-def run_iso(options: argparse.Namespace) -> int:
-    """``iso``."""
+def installer_for(options: argparse.Namespace, progress: Progress) -> Installer:
+    """The installer over the root tree of the profile that the options name."""
     from org_ovirt_node.image.cache import Cache
     from org_ovirt_node.image.debian import stage_key, stage_root
     from org_ovirt_node.image.installer import build_installer
     from org_ovirt_node.image.mirror import host_mirrors
+
+    chosen = profile.load(runtime.find_profile(options.profile))
+    cache = Cache()
+    tree = stage_root(chosen, cache, progress)
+    return build_installer(tree, stage_key(chosen, host_mirrors()), cache, progress)
+
+
+def run_pxe(options: argparse.Namespace) -> int:
+    """``pxe``."""
+    from org_ovirt_node.media import pxe
+
+    template = options.kickstart or runtime.PACKAGE.parent / "kickstarts" / "pxe-unattended.ks"
+    request = pxe.Request(options.file, options.output, options.url, template)
+    pxe.check(request)
+    progress = common.progress_for(options)
+    installer = installer_for(options, progress)
+    keep_private()
+    options.output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".pxe-", dir=options.output.parent) as work:
+        pxe.make(request, installer, Path(work), progress)
+    print(options.output)
+    return 0
+
+
+def run_iso(options: argparse.Namespace) -> int:
+    """``iso``."""
     from org_ovirt_node.media import iso
 
     request = iso.Request(options.file, options.output, options.label)
     iso.check(request)
     progress = common.progress_for(options)
-    chosen = profile.load(runtime.find_profile(options.profile))
-    cache = Cache()
-    tree = stage_root(chosen, cache, progress)
-    installer = build_installer(tree, stage_key(chosen, host_mirrors()), cache, progress)
+    installer = installer_for(options, progress)
     keep_private()
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".iso-", dir=options.output.parent) as work:
@@ -76,6 +101,18 @@ def add(commands: Any) -> None:
     two.add_argument("--output", type=Path, required=True, metavar="FILE", help="the new ISO image")
     two.add_argument("--kickstart", type=Path, metavar="FILE", help="install as this says (default: only the image is)")
     two.set_defaults(action=run_derive)
+    four = commands.add_parser(
+        "pxe",
+        help="make a tree from which machines install themselves over the network",
+        description="Write what a web and TFTP server needs for unattended installations of IMAGE.  Needs root.",
+    )
+    common.add_progress_option(four)
+    four.add_argument("file", type=Path, metavar="IMAGE", help="an image from Debian packages, its manifest beside it")
+    four.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the tree goes")
+    four.add_argument("--url", required=True, metavar="http://HOST/PATH", help="the address that the tree will have")
+    four.add_argument("--kickstart", type=Path, metavar="FILE", help="what to install by (default: pxe-unattended.ks)")
+    four.add_argument("--profile", default="demo-node", help="the profile that the image was built from")
+    four.set_defaults(action=run_pxe)
     one = commands.add_parser(
         "iso",
         help="make an installer ISO of an image built from Debian packages",

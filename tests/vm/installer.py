@@ -19,6 +19,8 @@ from tests.vm.qemu import LIFETIME, Disk, Efi, Machine, Spec, command_line
 
 #: Seconds from power-on to the installer's shell; 10 to 20 under emulation, more on a busy host.
 BOOT = 180.0
+#: The same where the network card's firmware fetches it first.
+NETWORK_BOOT = 600.0
 #: Seconds to save or to go on with a machine of some 300 MB of state.
 STATE = 120.0
 #: Seconds for a disk that was plugged in to show up.
@@ -161,7 +163,7 @@ def running_installer(
         spec = dataclasses.replace(spec, incoming=saved_state(spec))
     with Machine(spec, folder / "installer") as machine:
         if fresh:
-            _await_shell(machine, BOOT)
+            _await_shell(machine, BOOT if from_network is None else NETWORK_BOOT)
         else:
             machine.go_on(STATE)
         running = InstallerMachine(machine)

@@ -1,0 +1,98 @@
+"""The tree for installations over the network: what boot loaders and installer are told."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from org_ovirt_node.boot import cpio
+from org_ovirt_node.boot.hostinitrd import HostFile, build
+from org_ovirt_node.errors import ImageError
+from org_ovirt_node.media import layers, pxe
+from org_ovirt_node.payload.manifest import Manifest, as_dict
+from org_ovirt_node.setup.source import from_command_line
+
+URL = "http://192.0.2.1:8080/node"
+IMAGE = "n-1.0-1.squashfs"
+MANIFEST = Manifest("n-1.0-1", IMAGE, 4096, 64 * "a", "tree", "6.12", "2026-01-01T00:00:00Z")
+KICKSTART = (
+    "autopart\n%addon org_ovirt_node --image=http://old --nosignature --vg=x\n    novolume /home\n%end\nreboot\n"
+)
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> pxe.Request:
+    (tmp_path / IMAGE).touch()
+    (tmp_path / "a.ks").write_text(KICKSTART)
+    return pxe.Request(tmp_path / IMAGE, tmp_path / "out", URL, tmp_path / "a.ks")
+
+
+def test_both_boot_loaders_name_the_kickstart_as_the_installer_reads_it() -> None:
+    for text in (pxe.ipxe_script(URL), pxe.grub_config(URL, "n-1.0-1")):
+        line = next(line for line in text.splitlines() if "inst.ks=" in line)
+        found = from_command_line(line)
+        assert found is not None and found.path == f"{URL}/install.ks" and found.web
+
+
+def test_ipxe_s_script() -> None:
+    lines = pxe.ipxe_script(URL).splitlines()
+    assert lines[0] == "#!ipxe" and lines[-1] == "boot"
+    assert lines[1].startswith(f"kernel {URL}/vmlinuz initrd=initrd.img ")
+    assert lines[2] == f"initrd --name initrd.img {URL}/initrd.img"
+
+
+def test_grub_reads_its_configuration() -> None:
+    subprocess.run(["grub-script-check"], input=pxe.grub_config(URL, "n-1.0-1"), text=True, check=True)
+
+
+def test_the_kickstart_names_the_image_that_is_carried_and_keeps_the_rest() -> None:
+    text = pxe.kickstart_text(KICKSTART, MANIFEST)
+    place = f"file:/run/install/repo/ovirt-node/{IMAGE}"
+    assert f"%addon org_ovirt_node --image={place} --sha256={64 * 'a'} --vg=x\n" in text
+    assert "http://old" not in text and "--nosignature" not in text
+    assert "    novolume /home\n%end\nreboot\n" in text
+
+
+def test_all_layers_are_in_the_one_initramfs(tmp_path: Path) -> None:
+    (tmp_path / "top.squashfs").write_bytes(b"top")
+    (tmp_path / IMAGE).write_bytes(b"image!!")
+    (tmp_path / "early").write_bytes(build({"/init": HostFile(b"#!x", 0o755)}))
+    parts = layers.Parts(tmp_path / "kernel", tmp_path / "early", (tmp_path / "top.squashfs", tmp_path / IMAGE))
+    pxe.write_initramfs(parts, tmp_path / "out")
+    assert cpio.names(tmp_path / "out") >= {
+        "init",
+        "ovirt-node/layers",
+        "ovirt-node/top.squashfs",
+        f"ovirt-node/{IMAGE}",
+    }
+    data = (tmp_path / "out").read_bytes()
+    assert (tmp_path / "out").stat().st_size % 4 == 0
+    assert b"top.squashfs\nn-1.0-1.squashfs\n" in data and b"image!!" in data
+
+
+@pytest.mark.parametrize(
+    "url", ["https://192.0.2.1/x", "192.0.2.1/x", "ftp://a/b", "http://", "http://u:p@a/", "http://a/?q", "http://a b/"]
+)
+def test_an_address_that_a_boot_loader_cannot_fetch_from_is_refused(request_: pxe.Request, url: str) -> None:
+    with pytest.raises(ImageError, match="is not the address of a folder on a web server"):
+        pxe.check(replace(request_, url=url))
+
+
+def test_what_is_missing_is_named(request_: pxe.Request) -> None:
+    pxe.check(request_)
+    with pytest.raises(ImageError, match="the image's manifest, is not there"):
+        pxe.manifest_of(request_.image)
+    other = replace(MANIFEST, file="other.squashfs")
+    request_.image.with_suffix(".json").write_text(json.dumps(as_dict(other)))
+    with pytest.raises(ImageError, match=r"is the manifest of other\.squashfs"):
+        pxe.manifest_of(request_.image)
+    request_.kickstart.write_text("autopart\n")
+    with pytest.raises(ImageError, match="has no section %addon org_ovirt_node"):
+        pxe.check(request_)
+    request_.kickstart.unlink()
+    with pytest.raises(ImageError, match=r"a\.ks is not there"):
+        pxe.check(request_)
