@@ -282,7 +282,7 @@ class Machine:
     def attach(self, disk: Disk) -> None:
         """Plug ``disk`` in while the machine runs."""
         for node in disk.blockdevs():
-            self.qmp.command("blockdev-add", **{key.replace("-", "_"): value for key, value in node.items()})
+            self.qmp.command("blockdev-add", **node)
         self.qmp.command("device_add", **disk.device())
 
     def detach(self, disk: Disk) -> None:
@@ -291,7 +291,7 @@ class Machine:
         self.qmp.command("device_del", id=device)
         self.qmp.wait_event("DEVICE_DELETED", UNPLUG, device)
         for node in reversed(disk.blockdevs()):
-            self.qmp.command("blockdev-del", node_name=node["node-name"])
+            self.qmp.command("blockdev-del", **{"node-name": node["node-name"]})
 
     def wait_off(self, timeout: float) -> None:
         """Wait until the machine has switched itself off.  A crash of QEMU or of the guest's kernel is a failure."""
@@ -307,7 +307,7 @@ class Machine:
     def save(self, file: Path, timeout: float) -> None:
         """Write the machine's state to ``file`` and stop it; it can go on with ``Spec.incoming``."""
         self.qmp.command("stop")
-        self.qmp.command("migrate-set-parameters", max_bandwidth=1 << 40)
+        self.qmp.command("migrate-set-parameters", **{"max-bandwidth": 1 << 40})
         self.qmp.command("migrate", uri=f"exec:cat > {file}")
         deadline = time.monotonic() + timeout
         while True:

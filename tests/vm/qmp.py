@@ -46,8 +46,8 @@ class Qmp:
         return message
 
     def command(self, name: str, **arguments: Any) -> Any:
-        """Run a command (``_`` in argument names stands for ``-``).  Raises ScenarioFailed with QEMU's reason."""
-        request = {"execute": name, "arguments": {key.replace("_", "-"): value for key, value in arguments.items()}}
+        """Run a command; its arguments are named as QEMU names them.  Raises ScenarioFailed with QEMU's reason."""
+        request = {"execute": name, "arguments": arguments}
         deadline = time.monotonic() + ANSWER
         try:
             self.socket.sendall(json.dumps(request).encode() + b"\n")
