@@ -14,10 +14,11 @@ demo: ## build the demo image, install it in a virtual machine, boot it and look
 check: lint unit ## linters, types, unit tests and the core virtual machine scenarios
 	$(PYTHON) -m tests.vm core
 
-lint: ## ruff, mypy, shellcheck
+lint: ## ruff, mypy, bandit, shellcheck
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
+	$(PYTHON) -m bandit -q -c pyproject.toml -r org_ovirt_node
 	shellcheck -x tools/prepare .ci/run $$(git grep -lE '^#!/bin/(ba)?sh' -- data)
 
 unit: ## unit tests

@@ -7,6 +7,7 @@ import pwd
 from pathlib import Path
 
 from org_ovirt_node.errors import NodeError
+from org_ovirt_node.inside import inside, place_for_file
 from org_ovirt_node.kickstart.model import SshKeyRequest, SystemRequest, UserRequest
 from org_ovirt_node.run import run
 
@@ -74,10 +75,9 @@ def _passwords(root: Path, users: list[UserRequest], encrypted: bool) -> None:
 
 def _authorize(root: Path, key: SshKeyRequest) -> None:
     entry = _entry(root, key.user)
-    home = root / entry.pw_dir.lstrip("/")
-    folder = home / ".ssh"
+    folder = inside(root, f"{entry.pw_dir}/.ssh")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = folder / "authorized_keys"
+    file = place_for_file(root, f"{entry.pw_dir}/.ssh/authorized_keys")
     with file.open("a", encoding="utf-8") as out:
         out.write(key.key.rstrip("\n") + "\n")
     file.chmod(0o600)
@@ -86,7 +86,7 @@ def _authorize(root: Path, key: SshKeyRequest) -> None:
 
 
 def _entry(root: Path, name: str) -> pwd.struct_passwd:
-    for line in (root / "etc/passwd").read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in inside(root, "etc/passwd").read_text(encoding="utf-8", errors="replace").splitlines():
         fields = line.split(":")
         if len(fields) == 7 and fields[0] == name:
             return pwd.struct_passwd((name, fields[1], int(fields[2]), int(fields[3]), *fields[4:]))

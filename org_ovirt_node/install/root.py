@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.inside import inside
 from org_ovirt_node.mounts import chroot_ready, loop_device, mounted, overlaid
 from org_ovirt_node.payload.facts import LIVEOS, TREE
 from org_ovirt_node.payload.verity import view
@@ -94,7 +95,7 @@ def node_root(image: str, layer: Mount, mounts: Sequence[Mount], *, work: Path, 
         stack.enter_context(overlaid([tree], base / UPPER, base / OVERLAY_WORK, root))
         ordered = sorted(mounts, key=lambda mount: mount.mountpoint)
         for mount in ordered:
-            target = root / mount.mountpoint.lstrip("/")
+            target = inside(root, mount.mountpoint)
             # As fstab has them, so that a wrong option shows now; but what is filled can be written to.
             options = [option for option in mount.options if option != "ro"]
             hint = f"Its mount options are {','.join(options)}: see --fsoptions in the kickstart." if options else ""

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from org_ovirt_node.boot.reachable import INITIATOR
 from org_ovirt_node.errors import NodeError
+from org_ovirt_node.inside import inside, place_for_file
 from org_ovirt_node.install import texts
 from org_ovirt_node.kickstart.model import NodeSection, SystemRequest
 from org_ovirt_node.run import run
@@ -19,11 +20,11 @@ FIREWALLS = ("firewalld.service", "nftables.service")
 
 
 def write(root: Path, path: str, content: str, mode: int = 0o644) -> None:
-    """Write a file of the new system; a link in its place is replaced, never followed out of the root."""
-    target = root / path.lstrip("/")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if target.is_symlink():
-        target.unlink()
+    """Write a file of the new system; a link or a device in its place is replaced, and no link leads out of the root.
+
+    Raises NodeError.
+    """
+    target = place_for_file(root, path)
     descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         os.fchmod(file.fileno(), mode)
@@ -32,7 +33,7 @@ def write(root: Path, path: str, content: str, mode: int = 0o644) -> None:
 
 def read(root: Path, path: str) -> str:
     """The text of a file of the new system, empty when it is missing."""
-    target = root / path.lstrip("/")
+    target = inside(root, path)
     return target.read_text(encoding="utf-8", errors="surrogateescape") if target.is_file() else ""
 
 
@@ -110,7 +111,7 @@ def _timezone(root: Path, request: SystemRequest) -> None:
             f"the image does not know the time zone {request.timezone}",
             hint="See 'timedatectl list-timezones', or build the image with tzdata.",
         )
-    link = root / "etc/localtime"
+    link = inside(root, "etc/localtime", follow=False)
     link.unlink(missing_ok=True)
     link.symlink_to(f"../{zone}")
     if (root / "etc/timezone").exists():

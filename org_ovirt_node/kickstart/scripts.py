@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NoReturn, Optional
 
-from org_ovirt_node.errors import CommandError, KickstartProblem
+from org_ovirt_node.errors import CommandError, KickstartProblem, NodeError
+from org_ovirt_node.inside import inside
 from org_ovirt_node.kickstart.model import Script
 from org_ovirt_node.run import run
 
@@ -71,7 +72,7 @@ def _fail(script: Script, message: str) -> NoReturn:
 @contextmanager
 def _file(script: Script, base: Path) -> Iterator[Path]:
     """The script as a file below ``base``."""
-    folder = Path(tempfile.gettempdir()) if base == Path("/") else base / "tmp"
+    folder = Path(tempfile.gettempdir()) if base == Path("/") else inside(base, "tmp")
     try:
         folder.mkdir(exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix="ks-script-", dir=folder)
@@ -98,13 +99,13 @@ def _output(script: Script, base: Path) -> Iterator[IO[bytes]]:
         with tempfile.TemporaryFile() as file:
             yield file
         return
-    path = base / script.log.lstrip("/")
     try:
+        path = inside(base, script.log)
         path.parent.mkdir(parents=True, exist_ok=True)
         # Whatever a script prints may be secret.
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         written = os.fdopen(descriptor, "r+b")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, NodeError) as error:
         _fail(script, f"--log={script.log}: {getattr(error, 'strerror', None) or error}")
     with written:
         yield written

@@ -80,7 +80,7 @@ def user(line: Line) -> UserRequest:
     gecos = line.text("--gecos")
     if ":" in gecos or not gecos.isprintable():
         line.fail(f"--gecos={gecos!r} has a colon or a control character in it")
-    return UserRequest(
+    return UserRequest(  # nosec B604 # "shell" is a login shell
         name=name,
         password=_secret(line, line.text("--password")),
         encrypted=_encrypted(line),

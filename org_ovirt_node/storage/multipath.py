@@ -14,6 +14,7 @@ from typing import Any
 from org_ovirt_node.boot.hostfiles import BY_STACK
 from org_ovirt_node.boot.reachable import MULTIPATH_CONF
 from org_ovirt_node.errors import StorageError
+from org_ovirt_node.inside import place_for_file
 from org_ovirt_node.run import run
 from org_ovirt_node.storage.execute import settle
 
@@ -81,6 +82,6 @@ def copy_files(root: Path, source: Path = Path("/")) -> None:
     for path in BY_STACK["multipath"]:
         name = path.lstrip("/")
         if (source / name).is_file():
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, root / name)
-            (root / name).chmod(0o600)
+            target = place_for_file(root, name)
+            shutil.copyfile(source / name, target)
+            target.chmod(0o600)

@@ -1,0 +1,62 @@
+"""Paths of another system's tree, as that system itself would find them: nothing leads out of the tree.
+
+An image's links, absolute or with "..", and its device nodes must never make us read or write a file of the machine
+that we run on.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from org_ovirt_node.errors import NodeError
+
+#: As many links as Linux follows in one path (path_resolution(7)).
+MOST_LINKS = 40
+
+
+def inside(root: Path, path: str, *, follow: bool = True) -> Path:
+    """Where ``path`` lies below ``root``, with links followed as after a chroot; ".." ends at ``root``.
+
+    Without ``follow`` a link at its very end is left: the path is that of the link.  Raises NodeError for a loop.
+    """
+    found: list[str] = []
+    left = _parts(path)
+    links = 0
+    while left:
+        name = left.pop()
+        if name == "..":
+            found = found[:-1]
+            continue
+        place = root.joinpath(*found, name)
+        if (left or follow) and place.is_symlink():
+            links += 1
+            if links > MOST_LINKS:
+                raise NodeError(f"the links at /{path.lstrip('/')} in the new system lead nowhere")
+            target = str(place.readlink())
+            found = [] if target.startswith("/") else found
+            left += _parts(target)
+            continue
+        found.append(name)
+    return root.joinpath(*found)
+
+
+def _parts(path: str) -> list[str]:
+    """The names in a path, the last one first."""
+    return [name for name in reversed(path.split("/")) if name not in ("", ".")]
+
+
+def place_for_file(root: Path, path: str) -> Path:
+    """:func:`inside` for a file that is to be written: its folder is made, and what is no plain file there goes.
+
+    Raises NodeError when a folder is in its place, or a file in that of a folder.
+    """
+    target = inside(root, path, follow=False)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(target) and (target.is_symlink() or not target.is_file()):
+            # A link, a device, a pipe: what is written must land in a file.
+            target.unlink()
+    except OSError as exc:
+        raise NodeError(f"/{path.lstrip('/')} of the new system cannot be written: {exc.strerror}") from exc
+    return target
