@@ -32,6 +32,8 @@ READ_IMAGE = 300.0
 PAYLOAD_MOUNT = "/mnt/payload"
 PAYLOAD_FILE = "image.squashfs"
 KICKSTART = "/root/test.ks"
+#: systemd gives up on a device after 90 s (systemd-system.conf(5)): too early where a machine gets a fifth of a CPU.
+PATIENT = "systemd.default_device_timeout_sec=600"
 AUTOMATIC = "clearpart --all --initlabel\nzerombr\nautopart --type=thinp\n"
 #: Steps whose time is the disks' and the transfer's (the requirement's own list).
 DEVICE_STEPS = ("disks", "partition", "transfer", "verify")
@@ -54,7 +56,7 @@ def kickstart(
     return (
         f"lang en_US.UTF-8\nkeyboard us\ntimezone --utc Etc/UTC\nrootpw --plaintext {PASSWORD}\n"
         f"network --bootproto=dhcp --hostname={HOSTNAME}\n"
-        f'bootloader --append="console=ttyS0 panic=30 {arguments}" --timeout=1\n{disks}{more}'
+        f'bootloader --append="console=ttyS0 panic=30 {PATIENT} {arguments}" --timeout=1\n{disks}{more}'
         f"%addon org_ovirt_node --image={source} {check_line} {node_options}\n{node_lines}%end\n"
     )
 

@@ -20,7 +20,7 @@ from tests.vm.errors import check, check_equal
 from tests.vm.installer import PLUG, STATE, renew
 from tests.vm.qemu import Disk, Machine, Spec, command_line
 from tests.vm.scenario import Context
-from tests.vm.steps import BOOT, READ_IMAGE, Node, installed, target_disk
+from tests.vm.steps import BOOT, READ_IMAGE, Node, installed, kickstart, target_disk
 
 #: Seconds for an update of the demo image under emulation.
 UPDATE = 600.0
@@ -63,7 +63,7 @@ def settled_node() -> Path:
             node.shell.run("sync; echo 1 > /proc/sys/vm/compact_memory || true")
             machine.save(folder / "state", STATE)
 
-    key = key_of(image.sha256, argv, accelerator(), artefacts.qemu_version())
+    key = key_of(image.sha256, kickstart(""), argv, accelerator(), artefacts.qemu_version())
     return artefacts.cache().get("settled-node", key, make)
 
 
