@@ -1,4 +1,4 @@
-"""Power cuts: ``python -m tests.crash {replay,short,boot-partition,broken,table,record}``."""
+"""Power cuts: ``python -m tests.crash {replay,short,boot-partition,matrix,broken,table,record}``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.crash import bootcuts, boots, broken, cuts, record, report, run
+from tests.crash import bootcuts, boots, broken, cuts, matrix, record, report, run
 from tests.crash.record import Recording
 from tests.crash.run import Choice, Opened
 
@@ -36,13 +36,14 @@ def main() -> int:
     short.add_argument("--boots", type=int, default=2, help="cuts that are booted (default: 2)")
     part = commands.add_parser("boot-partition", help="cuts in all changes of /boot, without a machine")
     part.add_argument("--subsets", type=int, default=SUBSETS, help="random subsets of each window (default: 2)")
+    grid = commands.add_parser("matrix", help="kills around each step of an update, and faults of its disk")
     bad = commands.add_parser("broken", help="show that a broken order is caught")
     bad.add_argument("--recording", default="upgrade", choices=["upgrade"])
     commands.add_parser("record", help="only make the recordings").add_argument("name", choices=sorted(record.MAKERS))
     commands.add_parser("table", help="write the figures' table into docs/reliability.md")
     for one in (full, short, bad):
         one.add_argument("--kept", action="store_true", help="recordings that are there, whatever they were made from")
-    for one in (full, short, part, bad):
+    for one in (full, short, part, grid, bad):
         one.add_argument("--seed", type=int, default=SEED, help=f"which cuts (default: {SEED})")
     options = parser.parse_args()
     if options.command == "table":
@@ -55,6 +56,8 @@ def main() -> int:
     find = record.kept if getattr(options, "kept", False) else record.recording
     if options.command == "boot-partition":
         return boot_partition(options.seed, options.subsets)
+    if options.command == "matrix":
+        return kill_and_fault(options.seed)
     if options.command == "broken":
         return show_broken(find(options.recording), options.seed)
     if options.command == "short":
@@ -75,6 +78,19 @@ def boot_partition(seed: int, subsets: int) -> int:
     print(f"/boot: {outcome.cuts} cuts, {len(outcome.violations)} violations", flush=True)
     report.note("/boot alone", {"cuts": outcome.cuts, "violations": len(outcome.violations), "seed": seed})
     return 1 if outcome.violations else 0
+
+
+def kill_and_fault(seed: int) -> int:
+    """The kill matrix and the faults of an update in a folder."""
+    failed = 0
+    for name, outcome in (("kills", matrix.kills()), ("faults", matrix.faults(seed))):
+        for wrong in outcome.violations:
+            print(f"  {wrong}")
+        print(f"{outcome.tried} {name}, {len(outcome.violations)} violations", flush=True)
+        figures = {name: outcome.tried, "violations": len(outcome.violations), "seed": seed}
+        report.note(f"update in a folder: {name}", figures)
+        failed = failed or int(bool(outcome.violations))
+    return failed
 
 
 def replay(recordings: list[Recording], choice: Choice, wanted_boots: int, limit: float = 0.0) -> int:
