@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from org_ovirt_node.boot.hostfiles import BY_STACK
 from org_ovirt_node.boot.reachable import MULTIPATH_CONF
@@ -19,30 +19,61 @@ from org_ovirt_node.run import run
 from org_ovirt_node.storage.execute import settle
 
 CONF = Path(MULTIPATH_CONF)
+#: Beside the installer's configuration and for it alone (multipath.conf(5), config_dir).  Where udev's rule names a
+#: map's partitions otherwise than libparted does (Debian: mpatha-part1, not mpatha1), a new one has the wrong name.
+ALONE = Path("/etc/multipath/conf.d/ovirt-node-installer.conf")
+ALONE_CONF = "defaults {\n    skip_kpartx yes\n}\n"
 #: For an installer that has no configuration: a map for every disk with more than one path, under a short name.
 DEFAULT_CONF = "defaults {\n    find_multipaths yes\n    user_friendly_names yes\n}\n"
 
 
-def parse_paths(text: str) -> dict[str, list[str]]:
-    """The disks of ``lsblk --json`` that are reached by several paths without a map: WWN → their names.
+@dataclass(frozen=True)
+class DiskRow:
+    """A disk of lsblk's report: its name, its WWN (empty: none) and the maps over it."""
 
-    Raises StorageError for anything that is no report of lsblk.
-    """
+    name: str
+    wwn: str
+    maps: tuple[str, ...]
+
+
+def parse_disks(text: str) -> list[DiskRow]:
+    """The disks of ``lsblk --json``.  Raises StorageError for anything that is no report of lsblk."""
     try:
-        disks: list[dict[str, Any]] = [row for row in json.loads(text)["blockdevices"] if row["type"] == "disk"]
-        found: dict[str, list[str]] = {}
-        for disk in disks:
-            mapped = any(child["type"] == "mpath" for child in disk.get("children", []))
-            if disk["wwn"] and not mapped:
-                found.setdefault(str(disk["wwn"]), []).append(str(disk["name"]))
+        return [
+            DiskRow(
+                str(row["name"]),
+                str(row["wwn"] or ""),
+                tuple(str(child["name"]) for child in row.get("children", []) if child["type"] == "mpath"),
+            )
+            for row in json.loads(text)["blockdevices"]
+            if row["type"] == "disk"
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
         raise StorageError("lsblk's report could not be read", hint="Run 'lsblk --json' to see it.") from exc
+
+
+def parse_paths(text: str) -> dict[str, list[str]]:
+    """The disks of ``lsblk --json`` that are reached by several paths without a map: WWN → their names."""
+    found: dict[str, list[str]] = {}
+    for disk in parse_disks(text):
+        if disk.wwn and not disk.maps:
+            found.setdefault(disk.wwn, []).append(disk.name)
     return {wwn: names for wwn, names in found.items() if len(names) > 1}
+
+
+def maps(text: str) -> list[str]:
+    """The names of the maps in what ``lsblk --json`` says."""
+    return sorted({name for disk in parse_disks(text) for name in disk.maps})
 
 
 def without_map() -> dict[str, list[str]]:
     """The disks of this machine that are reached by several paths without a map: WWN → their names."""
-    return parse_paths(run(["lsblk", "--json", "--output", "NAME,TYPE,WWN"]).stdout)
+    return parse_paths(report())
+
+
+def report() -> str:
+    """What lsblk says of all disks of this machine, as JSON."""
+    return run(["lsblk", "--json", "--output", "NAME,TYPE,WWN"]).stdout
 
 
 def assemble() -> tuple[str, ...]:
@@ -60,6 +91,8 @@ def assemble() -> tuple[str, ...]:
         )
     if not CONF.exists():
         CONF.write_text(DEFAULT_CONF, encoding="ascii")
+    ALONE.parent.mkdir(parents=True, exist_ok=True)
+    ALONE.write_text(ALONE_CONF, encoding="ascii")
     run(["systemctl", "restart", "multipathd.service"])
     # Asked after all paths are known: what it lists is complete.
     run(["multipath", "-v0"], check=False)
@@ -70,6 +103,10 @@ def assemble() -> tuple[str, ...]:
             f"multipathd makes no device of {_listed(left)}, which are paths to one disk",
             hint=f"See 'multipath -ll -v3', and what {CONF} leaves out.",
         )
+    for name in maps(report()):
+        # What is on the disk already, named as libparted names what it makes (kpartx(8), -p).
+        run(["kpartx", "-a", "-s", f"/dev/mapper/{name}"])
+    settle()
     return tuple(wanted)
 
 

@@ -37,6 +37,12 @@ def test_paths(rows: list[dict[str, Any]], found: dict[str, list[str]]) -> None:
     assert multipath.parse_paths(json.dumps({"blockdevices": rows})) == found
 
 
+def test_a_map_over_two_paths_is_one_map() -> None:
+    both = {"name": "mpatha", "type": "mpath", "wwn": "0x1"}
+    rows = [{"name": name, "type": "disk", "wwn": "0x1", "children": [both]} for name in ("sda", "sdb")]
+    assert multipath.maps(json.dumps({"blockdevices": [*rows, disk("vda", None, "part")]})) == ["mpatha"]
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"blockdevices": [1]}', '{"blockdevices": [{"name": "sda"}]}'])
 def test_a_report_that_is_none(text: str) -> None:
     with pytest.raises(StorageError, match="lsblk"):
