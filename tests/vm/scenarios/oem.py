@@ -46,7 +46,7 @@ IDENTITY = {
     "PV UUID": "pvs --noheadings -o pv_uuid",
     "VG UUID": f"vgs --noheadings -o vg_uuid {VG}",
     "UUID of /boot": "blkid -p -s UUID -o value /dev/vda3",
-    "serial number of the ESP": "blkid -p -s UUID -o value /dev/vda2",
+    "serial number of the ESP": "blkid -p -s UUID -o value /dev/vda1",
     "UUID of the layer": f"blkid -p -s UUID -o value /dev/{VG}/*+1",
     "UUID of /var": f"blkid -p -s UUID -o value /dev/{VG}/var",
     "UUID of the swap": f"blkid -p -s UUID -o value /dev/{VG}/swap",
