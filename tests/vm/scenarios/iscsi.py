@@ -51,6 +51,8 @@ DROP = 20.0
 GIVEN_UP = 180.0
 #: Seconds for a write that meets the loss of a path.
 PATH_LOSS = 120.0
+#: Seconds for an installation, whose disk is slower than a local one.
+INSTALLED = 2 * INSTALL
 #: Seconds from power-on to the login prompt: GRUB reads kernel and initramfs through iPXE.
 NETWORK_BOOT = 900.0
 #: Seconds for an installation over the network, and a boot or two.
@@ -116,7 +118,7 @@ def check_secrets(node: Node) -> None:
         check_equal(logged.text, "", "lines of the journal with a secret")
 
 
-@scenario("install-iscsi-chap", issues=(4,), limit=LIMIT)
+@scenario("install-iscsi-chap", issues=(4,), core=True, limit=LIMIT)
 def install_iscsi_chap(context: Context) -> None:
     """A node on a LUN with mutual CHAP, without an iBFT: its initramfs logs in by what host.img brings."""
     image = artefacts.node_image()
@@ -127,7 +129,7 @@ def install_iscsi_chap(context: Context) -> None:
             url = provide_payload(installer, image.path, context.folder)
             only = f"ignoredisk --only-use={target.link()}\n"
             text = node_kickstart(url, image, only + iscsi_lines(target))
-            result = install_node(installer, context, text)
+            result = install_node(installer, context, text, timeout=INSTALLED)
             for secret in (ACCOUNT.password, OUTGOING.password):
                 check(secret not in result.stderr, "a secret is in what the installer says")
                 found = installer.shell.run(f"grep -lF -e {secret} {LOG} /tmp/install.out", check=False)
@@ -200,7 +202,7 @@ def install_iscsi_ibft(context: Context) -> None:
                 connect(installer)
                 url = provide_payload(installer, image.path, context.folder)
                 only = f"ignoredisk --only-use={target.link()}\n"
-                install_node(installer, context, node_kickstart(url, image, only + KEEP_ROOM))
+                install_node(installer, context, node_kickstart(url, image, only + KEEP_ROOM), timeout=INSTALLED)
                 installer.power_off()
         network = boot_script(context.folder, target, INITIATOR, describe=True)
         with iscsi_node(context, network) as node:
@@ -229,7 +231,7 @@ def install_iscsi_ipv6(context: Context) -> None:
             url = provide_payload(installer, image.path, context.folder)
             only = f"ignoredisk --only-use={target.link(HOST_ADDRESS6, port)}\n"
             lines = iscsi_lines(target, port, host=HOST_ADDRESS6)
-            install_node(installer, context, node_kickstart(url, image, only + lines))
+            install_node(installer, context, node_kickstart(url, image, only + lines), timeout=INSTALLED)
             installer.power_off()
         network = boot_script(context.folder, target, INITIATOR, describe=False)
         with iscsi_node(context, network) as node:
@@ -254,7 +256,7 @@ def install_iscsi_multipath(context: Context) -> None:
             url = provide_payload(installer, image.path, context.folder)
             only = f"ignoredisk --only-use={target.link(port=second.port)}\n"
             lines = iscsi_lines(target, target.port, second.port)
-            install_node(installer, context, node_kickstart(url, image, only + lines))
+            install_node(installer, context, node_kickstart(url, image, only + lines), timeout=INSTALLED)
             installer.power_off()
         network = boot_script(context.folder, target, INITIATOR, describe=False)
         node = stack.enter_context(iscsi_node(context, network))
@@ -283,14 +285,14 @@ def in_background(installer: InstallerMachine, text: str) -> None:
     )
     installer.shell.run(
         f'until grep -q \'"name": "transfer"\' /tmp/install.out; do test ! -e {STATUS} || exit 1; sleep 0.2; done',
-        INSTALL,
+        INSTALLED,
     )
 
 
 def await_end(installer: InstallerMachine) -> Installed:
     """How the installation that was started ended."""
     shell = installer.shell
-    status = shell.text(f"until test -e {STATUS}; do sleep 0.5; done; cat {STATUS}", INSTALL)
+    status = shell.text(f"until test -e {STATUS}; do sleep 0.5; done; cat {STATUS}", INSTALLED)
     return Installed(int(status), parse_events(shell.text("cat /tmp/install.out")), shell.text("cat /tmp/install.err"))
 
 
