@@ -20,6 +20,7 @@ from pathlib import Path
 from org_ovirt_node.boot.network import Card
 from org_ovirt_node.boot.reachable import INITIATOR
 from org_ovirt_node.errors import CommandError, StorageError
+from org_ovirt_node.inside import place_for_file
 from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
@@ -373,10 +374,10 @@ def copy_records(connected: Connected, root: Path, changed: Mapping[str, str], s
     """Take the records into the new system at ``root``, with ``changed`` settings; only root may read them."""
     for record in connected.records:
         name = record.lstrip("/")
-        _write(root / name, with_settings((source / name).read_text(encoding="utf-8"), changed))
+        _write(place_for_file(root, name), with_settings((source / name).read_text(encoding="utf-8"), changed))
     ifaces = source / DATABASE / "ifaces"
     for path in sorted(ifaces.iterdir()) if connected.records and ifaces.is_dir() else ():
-        _write(root / DATABASE / "ifaces" / path.name, path.read_text(encoding="utf-8"))
+        _write(place_for_file(root, f"{DATABASE}/ifaces/{path.name}"), path.read_text(encoding="utf-8"))
 
 
 def root_arguments(connected: Connected) -> tuple[str, ...]:

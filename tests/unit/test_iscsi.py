@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from org_ovirt_node.boot import hostfiles, network
 from org_ovirt_node.boot.network import Card
-from org_ovirt_node.errors import StorageError
+from org_ovirt_node.errors import NodeError, StorageError
 from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget, NetworkRequest
 from org_ovirt_node.storage import iscsi
 
@@ -80,6 +81,18 @@ def test_failures_row_35_records_go_to_the_node_and_its_host_img_for_root_alone(
     found = hostfiles.collect(root, {}, {"iscsi"})
     assert {path: file.mode for path, file in found.items()} == {name: 0o600, "/var/lib/iscsi/ifaces/ens3": 0o600}
     assert hostfiles.collect(root, {}, ()) == {}
+
+
+def test_no_link_of_an_image_leads_a_record_out_of_the_new_system(tmp_path: Path) -> None:
+    name = f"/var/lib/iscsi/nodes/{IQN}/192.0.2.20,3261"
+    source, root, outside = tmp_path / "source", tmp_path / "root", tmp_path / "outside"
+    for folder in (source / f"var/lib/iscsi/nodes/{IQN}", root / "var/lib", outside):
+        folder.mkdir(parents=True)
+    (source / name.lstrip("/")).write_text(RECORD)
+    (root / "var/lib/iscsi").symlink_to(outside)
+    with suppress(NodeError):
+        iscsi.copy_records(iscsi.Connected("iqn.x", records=(name,)), root, {}, source)
+    assert not list(outside.iterdir())
 
 
 def test_without_sessions_nothing_is_copied(tmp_path: Path) -> None:
