@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from org_ovirt_node.signals import interruptible
 from tests.bench import content, report
 from tests.bench.rows import Bench, serving
 
@@ -30,7 +31,8 @@ def main() -> int:
         raise SystemExit(f"{image} has {size} bytes: too few to measure with")
     options.work.mkdir(parents=True, exist_ok=True)
     load = os.getloadavg()[0]
-    with serving(image.parent) as port:
+    # A signal unmounts what is measured on the way out.
+    with interruptible(), serving(image.parent) as port:
         bench = Bench(image, options.work.resolve(), port)
         bench.run(options.runs)
     facts = {"processors": os.cpu_count(), "load_before": round(load, 2), "load_after": round(os.getloadavg()[0], 2)}
