@@ -129,6 +129,8 @@ def forget(boot: Path, layer: str) -> None:
     if path.exists():
         path.unlink()
         files.sync_folder(path.parent)
+        # The menu may get the inode that is free now: GRUB must not see it with the entry's content any more.
+        files.make_visible(boot)
         publish(boot, left.good)
     if folder_in_use(boot, layer):
         log.info("the files in %s stay: another entry uses them", boot / layer)
