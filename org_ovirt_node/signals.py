@@ -56,3 +56,13 @@ def uninterrupted() -> Iterator[None]:
     """Ignore the signals that end a program: what undoes or releases must not be cut short by the next Ctrl-C."""
     with _handled(signal.SIG_IGN):
         yield
+
+
+def end_quietly() -> None:
+    """From now on these signals end the program at once and without a word.
+
+    For a program that has released everything and takes the machine down: being stopped then is no failure.
+    """
+    for each in SIGNALS:
+        if not _left_alone(each):
+            signal.signal(each, signal.SIG_DFL)

@@ -21,6 +21,7 @@ from org_ovirt_node.layout import describe
 from org_ovirt_node.layout.model import Firmware
 from org_ovirt_node.progress import Silent
 from org_ovirt_node.run import run
+from org_ovirt_node.signals import end_quietly
 
 FORMATS = ("text", "json", "kickstart")
 FIRMWARES = {"bios": (Firmware.BIOS,), "efi": (Firmware.EFI,), "both": (Firmware.BIOS, Firmware.EFI)}
@@ -100,8 +101,14 @@ def _install(options: argparse.Namespace, request: InstallRequest, chosen: Optio
     else:
         print(f"Installed {done.layer} ({own_seconds(done):.1f} s besides disks and transfer).", file=sys.stderr)
     if request.ending in ENDINGS and not options.no_reboot and not chosen.images:
-        run(["systemctl", request.ending], hint=f"The node is installed; {request.ending} the machine by hand.")
+        end_machine(request.ending)
     return 0
+
+
+def end_machine(ending: str) -> None:
+    """Restart the machine, power it off or halt it, as ENDINGS has it.  Raises CommandError."""
+    end_quietly()
+    run(["systemctl", ending], hint=f"The node is installed; {ending} the machine by hand.")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

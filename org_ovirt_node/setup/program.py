@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn, Optional
 
 from org_ovirt_node.cli import common
-from org_ovirt_node.cli.install import ENDINGS
+from org_ovirt_node.cli.install import ENDINGS, end_machine
 from org_ovirt_node.install.options import Options
 from org_ovirt_node.install.runner import install, only_plan
 from org_ovirt_node.kickstart.standard import load
@@ -118,7 +118,7 @@ def act(options: argparse.Namespace) -> int:
     kickstart = wanted(options.cmdline.read_text(encoding="utf-8", errors="replace"))
     ending = unattended(kickstart, progress) if kickstart else interactive(progress)
     if ending in ENDINGS:
-        run(["systemctl", ending])
+        end_machine(ending)
     return 0
 
 

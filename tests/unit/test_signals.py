@@ -48,3 +48,12 @@ def test_a_hang_up_that_nohup_switched_off_stays_off() -> None:
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
         assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
     assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("hang_up")
+def test_a_program_that_takes_the_machine_down_is_not_interrupted_by_it() -> None:
+    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    with signals.interruptible():
+        signals.end_quietly()
+        assert {signal.getsignal(number) for number in signals.SIGNALS} == {signal.SIG_DFL}
+    assert {number: signal.getsignal(number) for number in signals.SIGNALS} == before
