@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -28,6 +29,16 @@ class Row:
     label: str
     once: Callable[[], float]
     seconds: list[float] = field(default_factory=list)
+
+
+def order(rows: Sequence[Row], number: int) -> list[Row]:
+    """The rows for round ``number``: another one first, and others behind each other, in each of the first rounds.
+
+    What a row leaves to the disk to be done (a buffered write of a gigabyte, say) slows the one behind it.
+    """
+    strides = [stride for stride in range(1, len(rows)) if math.gcd(stride, len(rows)) == 1]
+    stride = strides[number % len(strides)]
+    return [rows[(number + turn * stride) % len(rows)] for turn in range(len(rows))]
 
 
 class Bench:
@@ -94,9 +105,9 @@ class Bench:
         return self.timed(*argv) + self.timed("sync", "--file-system", str(self.tree))
 
     def run(self, runs: int) -> None:
-        """Measure every row ``runs`` times, interleaved; the order turns round, so that none has a better place."""
+        """Measure every row ``runs`` times, interleaved; none has a better place, or always the same one before it."""
         for number in range(runs):
-            for row in self.rows if number % 2 == 0 else reversed(self.rows):
+            for row in order(self.rows, number):
                 self.clean()
                 row.seconds.append(row.once())
                 print(f"run {number + 1} of {runs}  {row.label:28} {row.seconds[-1]:7.2f} s", flush=True)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.bench import content, report
-from tests.bench.rows import Row
+from tests.bench.rows import Bench, Row, order
 from tests.bench.server import parts
 
 MIB = 1 << 20
@@ -77,3 +77,14 @@ def test_the_server_sends_what_is_asked_for(begin: int, end: int, tmp_path: Path
     (tmp_path / "file").write_bytes(data)
     # Each part is only good until the next one is asked for.
     assert b"".join(bytes(part) for part in parts(tmp_path / "file", begin, end)) == data[begin:end]
+
+
+def test_every_row_is_measured_in_every_round_behind_another_one() -> None:
+    rows = Bench(Path("image"), Path("work"), 0).rows
+    rounds = [order(rows, number) for number in range(4)]
+    for measured in rounds:
+        assert sorted(row.name for row in measured) == sorted(row.name for row in rows)
+    before = [{row.name: measured[at - 1].name for at, row in enumerate(measured) if at} for measured in rounds]
+    for row in rows:
+        ahead = [places[row.name] for places in before if row.name in places]
+        assert len(set(ahead)) == len(ahead) >= 3
