@@ -118,7 +118,7 @@ def check_secrets(node: Node) -> None:
         check_equal(logged.text, "", "lines of the journal with a secret")
 
 
-@scenario("install-iscsi-chap", issues=(4,), core=True, limit=LIMIT)
+@scenario("install-iscsi-chap", issues=(4,), limit=LIMIT)
 def install_iscsi_chap(context: Context) -> None:
     """A node on a LUN with mutual CHAP, without an iBFT: its initramfs logs in by what host.img brings."""
     image = artefacts.node_image()
