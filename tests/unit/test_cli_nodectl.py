@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,12 +51,11 @@ def conforms(value: Any, schema: dict[str, Any], place: str = "$") -> None:
 
 
 @pytest.fixture
-def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ovirt-node-") as folder:
-        made = make_node(Path(folder) / "node")
-        monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
-        monkeypatch.setattr(nodectl, "PLACES", made.places)
-        yield made
+def node(memory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
+    made = make_node(memory / "node")
+    monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
+    monkeypatch.setattr(nodectl, "PLACES", made.places)
+    yield made
 
 
 def call(node: FakeNode, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -7,8 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -23,13 +21,6 @@ from org_ovirt_node.progress import Silent
 PROJECT = Path(__file__).parents[2]
 MIB = 1 << 20
 BLOCK = bmap.BLOCK
-
-
-@pytest.fixture
-def shm() -> Iterator[Path]:
-    """A folder where every hole of whole blocks is one."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ovirt-node-") as folder:
-        yield Path(folder)
 
 
 def sparse(path: Path, size: int, *pieces: tuple[int, bytes]) -> Path:
@@ -47,8 +38,8 @@ def make_disk(path: Path) -> Path:
     return sparse(path, 16 * MIB + 100, *pieces, (16 * MIB + 90, b"end"))
 
 
-def test_the_map_is_that_of_the_sparse_file(shm: Path) -> None:
-    disk = make_disk(shm / "d.raw")
+def test_the_map_is_that_of_the_sparse_file(memory: Path) -> None:
+    disk = make_disk(memory / "d.raw")
     found = bmap.read(disk)
     assert (found.size, found.blocks) == (16 * MIB + 100, 4097)
     content = disk.read_bytes()
@@ -73,8 +64,8 @@ def test_what_is_reserved_is_a_hole_whoever_has_read_it(tmp_path: Path) -> None:
     assert before.mapped < 10
 
 
-def test_the_file_has_what_the_format_asks_for(shm: Path) -> None:
-    text = bmap.as_xml(bmap.read(make_disk(shm / "d.raw")))
+def test_the_file_has_what_the_format_asks_for(memory: Path) -> None:
+    text = bmap.as_xml(bmap.read(make_disk(memory / "d.raw")))
     root = ElementTree.fromstring(text)
     assert (root.tag, root.get("version")) == ("bmap", "2.0")
     fields = {child.tag: (child.text or "").strip() for child in root}
@@ -110,8 +101,8 @@ def test_ranges_are_apart_and_cover_what_they_are_made_of(places: list[int]) -> 
     ("size", "pieces", "expected"),
     [(0, [], []), (3 * BLOCK, [], []), (BLOCK, [(0, b"x")], [(0, 0)]), (10, [(0, b"x" * 10)], [(0, 0)])],
 )
-def test_edges(size: int, pieces: list[tuple[int, bytes]], expected: list[tuple[int, int]], shm: Path) -> None:
-    found = bmap.read(sparse(shm / "d", size, *pieces))
+def test_edges(size: int, pieces: list[tuple[int, bytes]], expected: list[tuple[int, int]], memory: Path) -> None:
+    found = bmap.read(sparse(memory / "d", size, *pieces))
     assert [(one.first, one.last) for one in found.ranges] == expected
 
 
@@ -121,11 +112,11 @@ def converted(disk: Path, output: Path, *formats: str) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("suffix", ["zst", "gz"])
-def test_bmaptool_writes_the_same_disk(suffix: str, shm: Path) -> None:
-    disk = make_disk(shm / "node.raw")
-    made = converted(disk, shm / "out", f"raw.{suffix}")
+def test_bmaptool_writes_the_same_disk(suffix: str, memory: Path) -> None:
+    disk = make_disk(memory / "node.raw")
+    made = converted(disk, memory / "out", f"raw.{suffix}")
     assert sorted(made) == ["node.raw.bmap", f"node.raw.{suffix}"]
-    target = shm / "target"
+    target = memory / "target"
     target.write_bytes(bytes(disk.stat().st_size))
     command = ["bmaptool", "copy", str(made[f"node.raw.{suffix}"]), str(target)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -133,10 +124,10 @@ def test_bmaptool_writes_the_same_disk(suffix: str, shm: Path) -> None:
     assert target.read_bytes() == disk.read_bytes()
 
 
-def test_bmaptool_finds_a_damaged_map_and_a_damaged_disk(shm: Path) -> None:
-    disk = make_disk(shm / "node.raw")
-    made = converted(disk, shm / "out", "bmap")["node.raw.bmap"]
-    command = ["bmaptool", "copy", "--bmap", str(made), str(disk), str(shm / "target")]
+def test_bmaptool_finds_a_damaged_map_and_a_damaged_disk(memory: Path) -> None:
+    disk = make_disk(memory / "node.raw")
+    made = converted(disk, memory / "out", "bmap")["node.raw.bmap"]
+    command = ["bmaptool", "copy", "--bmap", str(made), str(disk), str(memory / "target")]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     sound = made.read_text()
     made.write_text(sound.replace("4097", "4096"))
@@ -148,23 +139,23 @@ def test_bmaptool_finds_a_damaged_map_and_a_damaged_disk(shm: Path) -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode != 0
 
 
-def test_a_qcow2_has_the_same_content(shm: Path) -> None:
-    disk = sparse(shm / "node.raw", 16 * MIB, (512, disks.GPT), (MIB, b"a" * 10000))
-    made = converted(disk, shm / "out", "qcow2")["node.qcow2"]
+def test_a_qcow2_has_the_same_content(memory: Path) -> None:
+    disk = sparse(memory / "node.raw", 16 * MIB, (512, disks.GPT), (MIB, b"a" * 10000))
+    made = converted(disk, memory / "out", "qcow2")["node.qcow2"]
     command = ["qemu-img", "compare", "-f", "raw", "-F", "qcow2", str(disk), str(made)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     assert made.stat().st_size < 2 * MIB
-    digest = (shm / "out/node.qcow2.sha256").read_text()
+    digest = (memory / "out/node.qcow2.sha256").read_text()
     assert digest == f"{hashlib.sha256(made.read_bytes()).hexdigest()}  node.qcow2\n"
 
 
-def test_several_at_once_and_the_same_bytes(shm: Path) -> None:
-    disk = make_disk(shm / "node.raw")
+def test_several_at_once_and_the_same_bytes(memory: Path) -> None:
+    disk = make_disk(memory / "node.raw")
     formats = ["raw.zst", "raw.gz", "bmap", "raw.zst"]
-    one, two = converted(disk, shm / "one", *formats), converted(disk, shm / "two", *formats)
+    one, two = converted(disk, memory / "one", *formats), converted(disk, memory / "two", *formats)
     assert list(one) == ["node.raw.bmap", "node.raw.zst", "node.raw.gz"]
     assert all(path.read_bytes() == two[name].read_bytes() for name, path in one.items())
-    assert {path.name for path in (shm / "one").iterdir()} == {*one, *(f"{name}.sha256" for name in one)}
+    assert {path.name for path in (memory / "one").iterdir()} == {*one, *(f"{name}.sha256" for name in one)}
 
 
 @pytest.mark.parametrize(
@@ -178,46 +169,46 @@ def test_several_at_once_and_the_same_bytes(shm: Path) -> None:
         ("there.raw", ["raw.gz"], "there.raw.gz is there already"),
     ],
 )
-def test_what_cannot_be_converted_is_refused(name: str, formats: list[str], said: str, shm: Path) -> None:
+def test_what_cannot_be_converted_is_refused(name: str, formats: list[str], said: str, memory: Path) -> None:
     for good in ("node.raw", "there.raw"):
-        make_disk(shm / good)
-    (shm / "there.raw.gz").write_text("mine")
-    (shm / "empty.raw").write_bytes(b"")
-    (shm / "text.raw").write_text("text\n" * 1000)
-    (shm / "other.raw").write_bytes(disks.QCOW_MAGIC + bytes(1000))
-    before = {path.name for path in shm.iterdir()}
+        make_disk(memory / good)
+    (memory / "there.raw.gz").write_text("mine")
+    (memory / "empty.raw").write_bytes(b"")
+    (memory / "text.raw").write_text("text\n" * 1000)
+    (memory / "other.raw").write_bytes(disks.QCOW_MAGIC + bytes(1000))
+    before = {path.name for path in memory.iterdir()}
     with pytest.raises(ImageError, match=re.escape(said)):
-        disks.convert(shm / name, formats, shm, Silent())
-    assert {path.name for path in shm.iterdir()} == before
+        disks.convert(memory / name, formats, memory, Silent())
+    assert {path.name for path in memory.iterdir()} == before
 
 
-def test_a_disk_in_use_is_refused(shm: Path) -> None:
-    disk = make_disk(shm / "node.raw")
+def test_a_disk_in_use_is_refused(memory: Path) -> None:
+    disk = make_disk(memory / "node.raw")
     command = ["losetup", "--find", "--show", "--read-only", str(disk)]
     device = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     try:
         with pytest.raises(ImageError, match=f"in use: it is attached to {device}"):
-            disks.convert(disk, ["qcow2"], shm / "out", Silent())
+            disks.convert(disk, ["qcow2"], memory / "out", Silent())
     finally:
         subprocess.run(["losetup", "--detach", device], check=True)
 
 
-def test_a_failure_leaves_nothing_half(shm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = make_disk(shm / "node.raw")
-    bad = shm / "bin"
+def test_a_failure_leaves_nothing_half(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = make_disk(memory / "node.raw")
+    bad = memory / "bin"
     bad.mkdir()
     (bad / "zstd").write_text('#!/bin/sh\nfor last; do :; done\necho half > "$last"\necho full >&2\nexit 1\n')
     (bad / "zstd").chmod(0o755)
     monkeypatch.setenv("OVIRT_NODE_PATH", f"{bad}:/usr/sbin:/usr/bin:/sbin:/bin")
     with pytest.raises(Exception, match="zstd failed with exit status 1: full"):
-        disks.convert(disk, ["raw.zst"], shm / "out", Silent())
-    assert not list((shm / "out").iterdir())
+        disks.convert(disk, ["raw.zst"], memory / "out", Silent())
+    assert not list((memory / "out").iterdir())
 
 
-def test_the_command(shm: Path) -> None:
-    disk = make_disk(shm / "node.raw")
-    command = [sys.executable, "-m", "org_ovirt_node.cli.image", "disk", str(disk), "--output", str(shm / "out")]
+def test_the_command(memory: Path) -> None:
+    disk = make_disk(memory / "node.raw")
+    command = [sys.executable, "-m", "org_ovirt_node.cli.image", "disk", str(disk), "--output", str(memory / "out")]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
-    assert done.stdout == f"{shm}/out/node.qcow2\n"
+    assert done.stdout == f"{memory}/out/node.qcow2\n"
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "is there already" in done.stderr and "Traceback" not in done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,19 +21,18 @@ POOL_SPACE = "checking_available_space_in_thinpool"
 
 
 @pytest.fixture
-def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
+def node(memory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
     """A node with three images, NEW on trial."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ovirt-node-") as folder:
-        made = make_node(Path(folder) / "node")
-        monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
-        made.add_layer(OLDER, 50, [])
-        made.add_layer(NEW, 200, [])
-        path = bls.entry_path(made.places.boot, f"{NEW}+1")
-        path.write_text(path.read_text().replace("user=first", "user=first " + " ".join(trial.ARGUMENTS)))
-        bootstate.start_trial(made.places.boot, f"{NEW}+1", 3, f"{OLD}+1")
-        update = journal.Journal(NEW, f"{NEW}+1", f"{OLD}+1", finished="2026-01-01T00:00:00Z")
-        journal.save(update, made.places.state)
-        yield made
+    made = make_node(memory / "node")
+    monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
+    made.add_layer(OLDER, 50, [])
+    made.add_layer(NEW, 200, [])
+    path = bls.entry_path(made.places.boot, f"{NEW}+1")
+    path.write_text(path.read_text().replace("user=first", "user=first " + " ".join(trial.ARGUMENTS)))
+    bootstate.start_trial(made.places.boot, f"{NEW}+1", 3, f"{OLD}+1")
+    update = journal.Journal(NEW, f"{NEW}+1", f"{OLD}+1", finished="2026-01-01T00:00:00Z")
+    journal.save(update, made.places.state)
+    yield made
 
 
 def read(node: FakeNode) -> NodeState:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,18 +21,17 @@ from tests.support.fakenode import NEW, OLD, VG, FakeNode, make_node, path_with_
 
 
 @pytest.fixture
-def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
+def node(memory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
     """A node with two images, the second one updated to."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ovirt-node-") as folder:
-        made = make_node(Path(folder) / "node")
-        monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
-        (made.places.dev / VG / OLD).unlink()
-        squash(made.home / "run/image", made.places.dev / VG / OLD)
-        digest = hashlib.sha256((made.home / "new.squashfs").read_bytes()).hexdigest()
-        section = NodeSection(images=(f"file://{made.home}/new.squashfs",), sha256=digest)
-        update_run.update(Request(section, inhibit=False), Silent(), made.places)
-        yield made
-        assert str(made.home) not in Path("/proc/self/mountinfo").read_text(), "something is left mounted"
+    made = make_node(memory / "node")
+    monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
+    (made.places.dev / VG / OLD).unlink()
+    squash(made.home / "run/image", made.places.dev / VG / OLD)
+    digest = hashlib.sha256((made.home / "new.squashfs").read_bytes()).hexdigest()
+    section = NodeSection(images=(f"file://{made.home}/new.squashfs",), sha256=digest)
+    update_run.update(Request(section, inhibit=False), Silent(), made.places)
+    yield made
+    assert str(made.home) not in Path("/proc/self/mountinfo").read_text(), "something is left mounted"
 
 
 def found(node: FakeNode, one: str, other: str = "") -> dict[str, str]:

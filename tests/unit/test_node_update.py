@@ -9,7 +9,6 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -41,13 +40,11 @@ COMMITTED = NAMES.index("trial")
 
 
 @pytest.fixture
-def node(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
-    # In memory: a few hundred fsyncs on a busy disk would take minutes.
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ovirt-node-") as folder:
-        made = make_node(Path(folder) / "node")
-        monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
-        yield made
-        assert str(made.home) not in Path("/proc/self/mountinfo").read_text(), "something is left mounted"
+def node(memory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
+    made = make_node(memory / "node")
+    monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
+    yield made
+    assert str(made.home) not in Path("/proc/self/mountinfo").read_text(), "something is left mounted"
 
 
 def request(node: FakeNode, **more: object) -> Request:
