@@ -108,21 +108,21 @@ def place_layer(boot: Path, layer: str, kernel: KernelFiles, host_initrd: bytes)
     sync_folder(boot)
 
 
-def publish_entries(boot: Path, grub_folder: str, first: str = "", *, name: str = grubcfg.ENTRIES_FILE) -> None:
-    """Generate GRUB's menu ``name`` from the entries: the layer ``first``, then the newest first.
+def render_menu(boot: Path, first: str = "") -> str:
+    """GRUB's menu from the entries: the layer ``first``, then the newest first.
 
     GRUB boots the first one when the environment block is lost or names an entry that does not exist, so it has to
     be the last one that is known to be good.
     """
     entries = sorted(bls.read_all(boot), key=lambda entry: (entry.name == first, entry.name), reverse=True)
-    text = grubcfg.render_entries(entries)
-    write_durably(boot / grub_folder / name, text.encode())
+    return grubcfg.render_entries(entries)
 
 
 def publish_menu(boot: Path, grub_folder: str, first: str = "") -> None:
     """Write both copies of the menu, each visible to GRUB before the other is touched."""
+    content = render_menu(boot, first).encode()
     for name in (grubcfg.ENTRIES_FILE, grubcfg.SPARE_FILE):
-        publish_entries(boot, grub_folder, first, name=name)
+        write_durably(boot / grub_folder / name, content)
         make_visible(boot)
 
 

@@ -18,15 +18,15 @@ from org_ovirt_node.errors import LayoutError
 from org_ovirt_node.firstboot import record
 from org_ovirt_node.install import accounts, labels, scripts, system, texts
 from org_ovirt_node.install.options import Options, running_firmware
-from org_ovirt_node.install.root import Mount, NodeRoot, image_tree, node_root
+from org_ovirt_node.install.root import Mount, NodeRoot, image_tree, inspected, node_root
 from org_ovirt_node.kickstart.model import InstallRequest
 from org_ovirt_node.layout.model import Firmware, Layout
 from org_ovirt_node.layout.plan import plan
+from org_ovirt_node.layout.policy import layer_name
 from org_ovirt_node.node import lvm, rootfacts
 from org_ovirt_node.payload.choose import Payload, open_payload
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.payload.minimum import check_disks, check_memory
-from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.payload.transfer import read_back, transfer
 from org_ovirt_node.payload.verity import with_tree
 from org_ovirt_node.progress import Progress, human
@@ -209,14 +209,16 @@ class Installation:
             return
         planned = self.facts.nvr
         with image_tree(str(self._image_device()), self.options.work) as tree:
-            self.facts = inspect_mounted(tree, self.facts)
+            self.facts = inspected(tree, self.facts)
         if self.facts.nvr == planned:
             return
-        vg, layer = self.layout.vg.name, f"{self.facts.nvr}+1"
-        run(["lvrename", vg, planned, self.facts.nvr])
-        run(["lvrename", vg, self.layer, layer])
+        run(["lvrename", self.layout.vg.name, planned, self.facts.nvr])
+        self._rename_layer(layer_name(self.facts.nvr))
         settle()
-        self.layer = layer
+
+    def _rename_layer(self, name: str) -> None:
+        run(["lvrename", self.layout.vg.name, self.layer, name])
+        self.layer = name
 
     def pre_install(self) -> None:
         """Run the %pre-install scripts: the new root is mounted, nothing of this host is in it yet."""

@@ -21,7 +21,6 @@ from org_ovirt_node.kickstart.model import InstallRequest
 from org_ovirt_node.layout.model import Firmware
 from org_ovirt_node.layout.policy import layer_name, volume_options
 from org_ovirt_node.mounts import bound, mounted
-from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
 from org_ovirt_node.steps import Step
@@ -99,14 +98,9 @@ class Handover(Installation):
         self._cover(tree, root, work)
         self._find_boot_files()
 
-    def _check_name(self) -> None:
-        planned = self.facts.nvr
-        with image_tree(str(self._image_device()), self.options.work) as tree:
-            self.facts = inspect_mounted(tree, self.facts)
-        if self.facts.nvr != planned:
-            run(["lvrename", self.layout.vg.name, planned, self.facts.nvr])
-            settle()
-            self.layer = layer_name(self.facts.nvr)
+    def _rename_layer(self, name: str) -> None:
+        # The volume is Anaconda's root for now; it is renamed after the last use of its path.
+        self.layer = name
 
     def _bring_mounts(self, root: Path) -> None:
         """Show what is mounted below the bare root (volumes, /dev, /proc …) below the overlay too."""

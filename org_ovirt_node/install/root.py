@@ -6,13 +6,14 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from org_ovirt_node.errors import PayloadError
 from org_ovirt_node.inside import inside
 from org_ovirt_node.mounts import chroot_ready, loop_device, mounted, overlaid
-from org_ovirt_node.payload.facts import LIVEOS, TREE
+from org_ovirt_node.payload.facts import LIVEOS, TREE, ImageFacts
+from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.payload.verity import view
 from org_ovirt_node.run import run
 
@@ -78,6 +79,11 @@ def image_tree(device: str, target: Path) -> Iterator[Path]:
 def form_of(tree: Path) -> str:
     """The form (payload/facts.py) of the image whose root tree :func:`image_tree` mounted at ``tree``."""
     return LIVEOS if tree.name == INNER_TREE else TREE
+
+
+def inspected(tree: Path, facts: ImageFacts) -> ImageFacts:
+    """``facts`` with what the image whose root tree is mounted at ``tree`` says itself, and its form."""
+    return replace(inspect_mounted(tree, facts), form=form_of(tree))
 
 
 @contextmanager

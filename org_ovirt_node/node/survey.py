@@ -6,13 +6,13 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 from org_ovirt_node.boot import bls, files, trial
 from org_ovirt_node.errors import CommandError, NodeError, PayloadError
-from org_ovirt_node.install.root import form_of, image_tree
+from org_ovirt_node.install.root import image_tree, inspected
 from org_ovirt_node.node import lvm, mounted, preflight, remove, room, upper
 from org_ovirt_node.node.layers import NodeState, config, image_of, state
 from org_ovirt_node.node.places import Places
@@ -121,11 +121,6 @@ def fetched(payload: Payload, folder: Path, progress: Progress) -> Iterator[Opti
 def facts_of(payload: Payload, tree: Optional[Path]) -> ImageFacts:
     """What is known of the image, with what it says itself where it can be looked at."""
     return payload.facts if tree is None else inspected(tree, payload.facts)
-
-
-def inspected(tree: Path, facts: ImageFacts) -> ImageFacts:
-    """``facts`` with what the image whose root tree is mounted at ``tree`` says itself, and its form."""
-    return replace(inspect_mounted(tree, facts), form=form_of(tree))
 
 
 def folder_size(folder: Path) -> int:

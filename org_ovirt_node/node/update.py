@@ -18,7 +18,7 @@ from typing import Any, Optional
 from org_ovirt_node.boot import bls, cmdline, cpio, files, hostfiles, hostinitrd, reachable, trial
 from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.errors import NodeError, StorageError
-from org_ovirt_node.install.root import OVERLAY_WORK, UPPER, copy_attributes, image_tree
+from org_ovirt_node.install.root import OVERLAY_WORK, UPPER, copy_attributes, image_tree, inspected
 from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.mounts import mounted, overlaid
 from org_ovirt_node.node import (
@@ -214,7 +214,7 @@ class Update:
         name = self.facts.nvr
         read_back(self.device(name), self.journal.size, self.journal.sha256, self.progress)
         with image_tree(os.fspath(self.device(name)), self.places.work) as tree:
-            self.facts = with_tree(survey.inspected(tree, self.facts), self.device(name))
+            self.facts = with_tree(inspected(tree, self.facts), self.device(name))
         if self.facts.nvr != name:
             self._rename(name)
         volume = f"{self.vg}/{self.facts.nvr}"

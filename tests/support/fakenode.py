@@ -108,7 +108,7 @@ class FakeNode:
         )
         entry = bls.layer_entry(layer, nvr, KERNEL, options, "0" * 32)
         files.write_durably(bls.entry_path(boot, layer), entry.render().encode())
-        files.publish_entries(boot, "grub")
+        files.write_durably(boot / "grub" / grubcfg.ENTRIES_FILE, files.render_menu(boot).encode())
 
 
 def make_tree(root: Path, nvr: str, boot_args: str, etc: dict[str, str], var: dict[str, str]) -> None:

@@ -181,8 +181,7 @@ def test_published_menu_has_the_newest_layer_first_and_skips_nothing(tmp_path: P
     for name in ("n-1.0-1+1", "n-2.0-1+1"):
         entry = bls.layer_entry(name, name[:-2], "6", "quiet", "")
         files.write_durably(bls.entry_path(tmp_path, name), entry.render().encode())
-    files.publish_entries(tmp_path, "grub")
-    text = (tmp_path / "grub/entries.cfg").read_text(encoding="utf-8")
+    text = files.render_menu(tmp_path)
     assert text.index("n-2.0-1+1") < text.index("n-1.0-1+1")
 
 

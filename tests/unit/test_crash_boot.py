@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from org_ovirt_node.boot import files, grubenv
+from org_ovirt_node.boot import files, grubcfg, grubenv
 from org_ovirt_node.mounts import mounted
 from tests.crash import bootcuts, cuts, grubview
 from tests.crash.bootcuts import NEW, OLD
@@ -17,13 +15,6 @@ from tests.crash.replay import Replay
 from tests.crash.writelog import Log
 
 SEED = 20261123
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    """A folder in memory: the checkers flush what they write."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ovirt-node-") as folder:
-        yield Path(folder)
 
 
 def some_cuts(folder: Path, *, flushes: bool = True, until: str = "") -> list[str]:
@@ -55,7 +46,7 @@ def test_without_fsync_it_is_noticed(memory: Path) -> None:
 
 def test_with_one_copy_of_the_menu_it_is_noticed(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def once(boot: Path, grub_folder: str, first: str = "") -> None:
-        files.publish_entries(boot, grub_folder, first)
+        files.write_durably(boot / grub_folder / grubcfg.ENTRIES_FILE, files.render_menu(boot, first).encode())
         files.make_visible(boot)
 
     monkeypatch.setattr(files, "publish_menu", once)

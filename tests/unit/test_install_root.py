@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,7 +16,10 @@ import pytest
 from org_ovirt_node.errors import NodeError, PayloadError
 from org_ovirt_node.install import accounts, engine, root, system
 from org_ovirt_node.install.engine import DEVICE_BOUND, STEPS
+from org_ovirt_node.install.options import Options
 from org_ovirt_node.kickstart.model import NodeSection, SshKeyRequest, SystemRequest, UserRequest
+from org_ovirt_node.payload.facts import LIVEOS, TREE, ImageFacts
+from org_ovirt_node.progress import Silent
 from org_ovirt_node.storage.execute import MadeFileSystem
 
 
@@ -255,3 +258,23 @@ def test_a_mount_option_that_means_nothing_is_an_error_of_the_installation(tmp_p
         pass
     assert caught.value.hint == "Its mount options are nodev,bogus=1: see --fsoptions in the kickstart."
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+
+
+@pytest.mark.parametrize("tree, form", [(root.INNER_TREE, LIVEOS), (root.OUTER_TREE, TREE)])
+def test_an_image_without_a_manifest_tells_its_name_and_form(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tree: str, form: str
+) -> None:
+    inside = tmp_path / tree / "usr/lib/ovirt-node"
+    inside.mkdir(parents=True)
+    (inside / "image.json").write_text(json.dumps({"format": 1, "nvr": "own-2.0-1"}))
+    ran: list[list[object]] = []
+    monkeypatch.setattr(engine, "image_tree", lambda _device, _work: nullcontext(tmp_path / tree))
+    monkeypatch.setattr(engine, "run", ran.append)
+    monkeypatch.setattr(engine, "settle", lambda: None)
+    doing = engine.Installation(cast("Any", None), Options(), Silent(), ExitStack())
+    doing.facts, doing.layer = ImageFacts("file-1.0-1", 0), "file-1.0-1+1"
+    doing.layout = cast("Any", SimpleNamespace(vg=SimpleNamespace(name="onn")))
+    doing._check_name()
+    assert (doing.facts.nvr, doing.facts.form, doing.layer) == ("own-2.0-1", form, "own-2.0-1+1")
+    renamed = [command[1:] for command in ran]
+    assert renamed == [["onn", "file-1.0-1", "own-2.0-1"], ["onn", "file-1.0-1+1", "own-2.0-1+1"]]
