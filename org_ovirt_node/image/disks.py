@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from org_ovirt_node.errors import ImageError
-from org_ovirt_node.image import bmap, squash
+from org_ovirt_node.image import bmap, publish
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.run import run
 
@@ -84,9 +84,7 @@ def convert(disk: Path, formats: Sequence[str], output: Path, progress: Progress
 
 
 def _finished(partial: Path, target: Path, progress: Progress) -> Made:
-    digest = squash.sha256(partial)
-    target.with_name(f"{target.name}.sha256").write_text(f"{digest}  {target.name}\n", encoding="utf-8")
-    partial.rename(target)
+    digest = publish.give_name(partial, target)
     made = Made(target, target.stat().st_size)
     progress.detail(f"{target.name}: {human(made.size)}, SHA-256 {digest}")
     return made

@@ -15,7 +15,7 @@ from org_ovirt_node.payload import manifest as manifests
 from org_ovirt_node.payload.manifest import Manifest
 from org_ovirt_node.run import Arg, run
 
-IMAGE, MANIFEST, DIGEST = ".squashfs", ".json", ".squashfs.sha256"
+IMAGE, MANIFEST, DIGEST = ".squashfs", ".json", ".sha256"
 OPENPGP, CMS = ".json.asc", ".json.p7s"
 #: By which gpg finds the caller's keys, and asks for what unlocks them (gpg(1), gpg-agent(1)).
 GPG_ENVIRONMENT = ("HOME", "GNUPGHOME", "GPG_TTY")
@@ -75,11 +75,11 @@ def publish(partial: Path, manifest: Manifest, signer: Signer) -> Path:
     its own.  Raises ImageError and CommandError.
     """
     base = partial.with_name(manifest.nvr)
-    for suffix in (MANIFEST, DIGEST, OPENPGP, CMS, ".json.sig"):
+    for suffix in (MANIFEST, IMAGE + DIGEST, OPENPGP, CMS, ".json.sig"):
         base.with_name(base.name + suffix).unlink(missing_ok=True)
     image = base.with_name(manifest.file)
     partial.rename(image)
-    base.with_name(base.name + DIGEST).write_text(f"{manifest.sha256}  {image.name}\n", encoding="utf-8")
+    write_digest(image, manifest.sha256)
     text = manifests.as_text(manifest)
     # What the installer would refuse must not leave the builder.
     manifests.parse(text.encode(), f"{base.name}{MANIFEST}")
@@ -87,6 +87,19 @@ def publish(partial: Path, manifest: Manifest, signer: Signer) -> Path:
     written.write_text(text, encoding="utf-8")
     signer.sign(written, base)
     return image
+
+
+def write_digest(target: Path, sha256: str) -> None:
+    """Write the digest of ``target`` beside it, as sha256sum(1) reads it."""
+    target.with_name(target.name + DIGEST).write_text(f"{sha256}  {target.name}\n", encoding="utf-8")
+
+
+def give_name(partial: Path, target: Path) -> str:
+    """Give the complete file ``partial`` its name, with its digest beside it; returns the SHA-256."""
+    digest = squash.sha256(partial)
+    write_digest(target, digest)
+    partial.rename(target)
+    return digest
 
 
 def digest_of(image: Path) -> tuple[int, str]:

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.image import delivery, squash
-from org_ovirt_node.media import checksum
-from org_ovirt_node.media.iso import FOLDER, Made, companions
+from org_ovirt_node.media import finish
+from org_ovirt_node.media.finish import Made
+from org_ovirt_node.media.iso import FOLDER, companions
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
 
@@ -90,11 +91,12 @@ def look(boot_iso: Path) -> BootIso:
     """Read the distribution's ISO.  Raises ImageError when it is none that Anaconda starts from."""
     if not boot_iso.is_file():
         raise ImageError(f"there is no ISO image {boot_iso}", hint="Fetch the distribution's boot.iso.")
-    text = run(["xorriso", "-indev", boot_iso, "-toc", "-report_system_area", "plain"], check=False).stderr
-    shown = run(["xorriso", "-indev", boot_iso, "-find", "/", "-type", "f"]).stdout
-    system = run(["xorriso", "-indev", boot_iso, "-report_system_area", "plain"]).stdout
-    found = re.search(r"^Volume id\s*: '(.*)'$", text, re.MULTILINE)
-    files = frozenset(line.strip().strip("'").lstrip("/") for line in shown.splitlines())
+    shown = run(["xorriso", "-indev", boot_iso, "-report_system_area", "plain", "-find", "/", "-type", "f"])
+    # xorriso(1), -indev: what was loaded is told on standard error.
+    found = re.search(r"^Volume id\s*: '(.*)'$", shown.stderr, re.MULTILINE)
+    system = shown.stdout
+    # What -find prints is quoted, and nothing else begins so.
+    files = frozenset(line.strip().strip("'").lstrip("/") for line in system.splitlines() if line.startswith("'/"))
     if not found or not any(name in files for name in MENUS):
         raise ImageError(f"{boot_iso} is no boot.iso with Anaconda: it has no menu that is known")
     return BootIso(found.group(1), files, "appended" in system.lower() or _appended(system, files))
@@ -109,32 +111,22 @@ def _appended(system: str, files: frozenset[str]) -> bool:
 
 def make(request: Request, progress: Progress) -> Made:
     """Make the ISO; it gets its name when it is complete.  Raises ImageError and CommandError."""
-    if request.output.exists():
-        raise ImageError(f"{request.output} is there already", hint="Remove it, or name another file.")
-    if not request.image.is_file():
-        raise ImageError(f"there is no image {request.image}", hint="Build one with 'ovirt-node-image build'.")
+    finish.check(request.image, request.output)
     if not (request.source / "data/anaconda").is_dir():
         raise ImageError("the add-on's files are not there", hint="Run it from a checkout: make iso.")
     found = look(request.boot_iso)
     request.output.parent.mkdir(parents=True, exist_ok=True)
-    partial = request.output.with_name(f".{request.output.name}.partial")
-    partial.unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".iso-", dir=request.output.parent) as folder:
+    with (
+        finish.unfinished(request.output) as partial,
+        tempfile.TemporaryDirectory(prefix=".iso-", dir=request.output.parent) as folder,
+    ):
         work = Path(folder)
-        try:
-            progress.step("menus", "Changing the boot menus")
-            added = menus(request, found, work)
-            added.update(payload(request, found, work))
-            progress.step("medium", "Putting the medium together")
-            run(arguments(request, found, partial, added, work))
-            checksum.implant(partial)
-            digest = squash.sha256(partial)
-            sidecar = request.output.with_name(f"{request.output.name}.sha256")
-            sidecar.write_text(f"{digest}  {request.output.name}\n", encoding="utf-8")
-            partial.rename(request.output)
-        finally:
-            partial.unlink(missing_ok=True)
-    return Made(request.output, request.output.stat().st_size, digest)
+        progress.step("menus", "Changing the boot menus")
+        added = menus(request, found, work)
+        added.update(payload(request, found, work))
+        progress.step("medium", "Putting the medium together")
+        run(arguments(request, found, partial, added, work))
+        return finish.finish(partial, request.output)
 
 
 def menus(request: Request, found: BootIso, work: Path) -> dict[str, Path]:

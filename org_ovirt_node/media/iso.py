@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from org_ovirt_node.errors import ImageError
-from org_ovirt_node.image import squash
 from org_ovirt_node.image.contents import opened
 from org_ovirt_node.image.installer import Installer
-from org_ovirt_node.media import checksum, grub, layers
+from org_ovirt_node.media import finish, grub, layers
+from org_ovirt_node.media.finish import Made
 from org_ovirt_node.media.layers import Parts
 from org_ovirt_node.payload.squashfs import read_superblock
 from org_ovirt_node.progress import Progress
@@ -35,25 +35,13 @@ class Request:
     label: str = LABEL
 
 
-@dataclass(frozen=True)
-class Made:
-    """The finished file, its size in bytes and its SHA-256."""
-
-    path: Path
-    size: int
-    sha256: str
-
-
 def check(request: Request) -> None:
     """Refuse what cannot work, before anything is made.  Raises ImageError."""
     if not _LABEL.fullmatch(request.label):
         raise ImageError(
             f"{request.label!r} cannot be a volume label", hint="Accepted are 1 to 32 capital letters, digits and _."
         )
-    if request.output.exists():
-        raise ImageError(f"{request.output} is there already", hint="Remove it, or name another file.")
-    if not request.image.is_file():
-        raise ImageError(f"there is no image {request.image}", hint="Build one with 'ovirt-node-image build'.")
+    finish.check(request.image, request.output)
 
 
 def arguments(tree: Path, boot: Path, output: Path, label: str, epoch: int) -> list[str]:
@@ -74,22 +62,14 @@ def make(request: Request, installer: Installer, work: Path, progress: Progress)
     parts = layers.build(request.image, installer, work / "parts", progress)
     progress.step("medium", "Putting the medium together")
     tree = work / "medium"
-    partial = request.output.with_name(f".{request.output.name}.partial")
-    with opened(request.image) as node:
-        lay_out(tree, parts, request, node, work)
-        epoch = image_epoch(request.image)
-        environment = {"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}
-        run(arguments(tree, grub.hybrid_boot(node), partial, request.label, epoch), env=environment)
-    try:
-        checksum.implant(partial)
-        digest = squash.sha256(partial)
-        sidecar = request.output.with_name(f"{request.output.name}.sha256")
-        sidecar.write_text(f"{digest}  {request.output.name}\n", encoding="utf-8")
-        partial.rename(request.output)
-    finally:
-        partial.unlink(missing_ok=True)
-    shutil.rmtree(tree)
-    return Made(request.output, request.output.stat().st_size, digest)
+    epoch = image_epoch(request.image)
+    with finish.unfinished(request.output) as partial:
+        with opened(request.image) as node:
+            lay_out(tree, parts, request, node, work, epoch)
+            environment = {"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}
+            run(arguments(tree, grub.hybrid_boot(node), partial, request.label, epoch), env=environment)
+        shutil.rmtree(tree)
+        return finish.finish(partial, request.output)
 
 
 def image_epoch(image: Path) -> int:
@@ -103,24 +83,27 @@ def image_epoch(image: Path) -> int:
         return made or int.from_bytes(block[8:12], "little")
 
 
-def lay_out(tree: Path, parts: Parts, request: Request, node: Path, work: Path) -> None:
-    """Lay out the medium's files at ``tree``; ``node`` is the mounted image, whose boot loader goes on it."""
+def lay_out(tree: Path, parts: Parts, request: Request, node: Path, work: Path, epoch: int) -> None:
+    """Lay out the medium's files at ``tree``; ``node`` is the mounted image, whose boot loader goes on it.
+
+    ``epoch`` (seconds) is the time of what is made here.
+    """
     (tree / grub.FOLDER).mkdir(parents=True)
     (tree / FOLDER).mkdir()
     place(parts.kernel, tree / grub.KERNEL)
     place(parts.initramfs, tree / grub.INITRAMFS)
     for layer in parts.layers:
         place(layer, tree / FOLDER / layer.name)
-    for beside in companions(request.image):
-        place(beside, tree / FOLDER / beside.name)
+    beside = companions(request.image)
+    for path in beside:
+        place(path, tree / FOLDER / path.name)
     names = [layer.name for layer in parts.layers]
     (tree / grub.MARK).write_text("".join(f"{name}\n" for name in names), encoding="ascii")
-    paths = [grub.MARK, *(f"{FOLDER}/{name}" for name in names)]
-    paths += [f"{FOLDER}/{beside.name}" for beside in companions(request.image)]
+    paths = [grub.MARK, *(f"{FOLDER}/{name}" for name in (*names, *(path.name for path in beside)))]
     (tree / grub.FOLDER / "grub.cfg").write_text(grub.render(grub.entries(request.label, paths)), encoding="ascii")
     grub.bios_image(node, work / "eltorito.img")
     place(work / "eltorito.img", tree / BIOS_IMAGE)
-    grub.efi_image(node, tree / EFI_IMAGE, work / "esp", image_epoch(request.image))
+    grub.efi_image(node, tree / EFI_IMAGE, work / "esp", epoch)
 
 
 def companions(image: Path) -> Sequence[Path]:

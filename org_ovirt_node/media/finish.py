@@ -1,0 +1,47 @@
+"""How an ISO image comes to its name, however it was made: checksum implanted, digest beside it, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from org_ovirt_node.errors import ImageError
+from org_ovirt_node.image import publish
+from org_ovirt_node.media import checksum
+
+
+@dataclass(frozen=True)
+class Made:
+    """The finished file, its size in bytes and its SHA-256."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+def check(image: Path, output: Path) -> None:
+    """Refuse to write over a file, and to go without an image.  Raises ImageError."""
+    if output.exists():
+        raise ImageError(f"{output} is there already", hint="Remove it, or name another file.")
+    if not image.is_file():
+        raise ImageError(f"there is no image {image}", hint="Build one with 'ovirt-node-image build'.")
+
+
+@contextmanager
+def unfinished(output: Path) -> Iterator[Path]:
+    """A name for ``output`` while it is made; nothing under it is left behind."""
+    partial = output.with_name(f".{output.name}.partial")
+    partial.unlink(missing_ok=True)
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def finish(partial: Path, output: Path) -> Made:
+    """Implant the checksum into ``partial`` and give it the name ``output``.  Raises CommandError."""
+    checksum.implant(partial)
+    digest = publish.give_name(partial, output)
+    return Made(output, output.stat().st_size, digest)
