@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,16 @@ def installer_for(options: argparse.Namespace, progress: Progress) -> Installer:
     return build_installer(tree, stage_key(chosen, host_mirrors()), cache, progress)
 
 
+@contextmanager
+def workshop(options: argparse.Namespace, progress: Progress) -> Iterator[tuple[Installer, Path]]:
+    """The installer that the options name, and a folder beside their output to work in, whose mounts stay in it."""
+    installer = installer_for(options, progress)
+    keep_private()
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".media-", dir=options.output.parent) as work:
+        yield installer, Path(work)
+
+
 def run_pxe(options: argparse.Namespace) -> int:
     """``pxe``."""
     from org_ovirt_node.media import pxe
@@ -35,11 +47,8 @@ def run_pxe(options: argparse.Namespace) -> int:
     request = pxe.Request(options.file, options.output, options.url, template)
     pxe.check(request)
     progress = common.progress_for(options)
-    installer = installer_for(options, progress)
-    keep_private()
-    options.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".pxe-", dir=options.output.parent) as work:
-        pxe.make(request, installer, Path(work), progress)
+    with workshop(options, progress) as (installer, work):
+        pxe.make(request, installer, work, progress)
     print(options.output)
     return 0
 
@@ -51,11 +60,8 @@ def run_iso(options: argparse.Namespace) -> int:
     request = iso.Request(options.file, options.output, options.label)
     iso.check(request)
     progress = common.progress_for(options)
-    installer = installer_for(options, progress)
-    keep_private()
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".iso-", dir=options.output.parent) as work:
-        made = iso.make(request, installer, Path(work), progress)
+    with workshop(options, progress) as (installer, work):
+        made = iso.make(request, installer, work, progress)
     print(made.path)
     return 0
 
@@ -81,6 +87,8 @@ def run_oci(options: argparse.Namespace) -> int:
 
 def add(commands: Any) -> None:
     """The commands' options."""
+    from org_ovirt_node.media.iso import LABEL
+
     three = commands.add_parser(
         "oci",
         help="make an OCI archive of an image, for a registry",
@@ -121,6 +129,6 @@ def add(commands: Any) -> None:
     common.add_progress_option(one)
     one.add_argument("file", type=Path, metavar="IMAGE")
     one.add_argument("--output", type=Path, required=True, metavar="FILE", help="the ISO image")
-    one.add_argument("--label", default="OVIRT_NODE", help="its volume label (default: %(default)s)")
+    one.add_argument("--label", default=LABEL, help="its volume label (default: %(default)s)")
     one.add_argument("--profile", default="demo-node", help="the profile that the image was built from")
     one.set_defaults(action=run_iso)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -117,16 +116,8 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def program() -> NoReturn:
-    """The command: :func:`main`, and an end without Python's own taking apart.
-
-    The generated bindings that blivet loads print a DeprecationWarning to standard error then, under any filter, and
-    everything of ours is released and written by now.
-    """
-    status = main()
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(status)
+    """The command."""
+    common.leave(main())
 
 
 if __name__ == "__main__":

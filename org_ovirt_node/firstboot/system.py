@@ -21,6 +21,7 @@ from org_ovirt_node.firstboot import answers, partitions
 from org_ovirt_node.firstboot.record import FIRST_BOOT, Record, left_open, load
 from org_ovirt_node.install import accounts, system
 from org_ovirt_node.install.scripts import run_scripts
+from org_ovirt_node.kickstart.fetch import MEDIUM_FILE, MEDIUM_LABEL
 from org_ovirt_node.kickstart.model import SystemRequest
 from org_ovirt_node.mounts import mounted
 from org_ovirt_node.node.places import Places
@@ -29,9 +30,7 @@ from org_ovirt_node.run import run
 
 log = logging.getLogger(__name__)
 
-#: As Anaconda: a file system of this label with this file.
-LABEL, KICKSTART = "OEMDRV", "ks.cfg"
-MEDIUM = Path("/dev/disk/by-label") / LABEL
+MEDIUM = Path("/dev/disk/by-label") / MEDIUM_LABEL
 #: Seconds for a USB stick to show up when something is open that only it, or a person, can say.
 PATIENCE = 10
 #: systemd(1): status lines on the console off and on.
@@ -103,9 +102,9 @@ class SystemHalf:
         if not MEDIUM.exists():
             return
         with mounted(os.fspath(MEDIUM), self.places.work, options=["ro"]) as medium:
-            if (medium / KICKSTART).is_file():
-                self.progress.step("kickstart", f"Reading {KICKSTART} on the medium {LABEL}")
-                self._apply_kickstart(medium / KICKSTART)
+            if (medium / MEDIUM_FILE).is_file():
+                self.progress.step("kickstart", f"Reading {MEDIUM_FILE} on the medium {MEDIUM_LABEL}")
+                self._apply_kickstart(medium / MEDIUM_FILE)
 
     def _apply_kickstart(self, file: Path) -> None:
         from org_ovirt_node.kickstart.standard import load_system

@@ -11,6 +11,8 @@ from org_ovirt_node.errors import KickstartProblem
 from org_ovirt_node.payload.http_session import explain
 from org_ovirt_node.urls import WEB, redact_url
 
+#: A file system of this label with this file is a kickstart that nobody has to name, as for Anaconda.
+MEDIUM_LABEL, MEDIUM_FILE = "OEMDRV", "ks.cfg"
 #: Seconds to connect, and seconds between two parts of an answer.
 TIMEOUT = (15, 60)
 #: A kickstart is text that someone wrote; more than this is an image by mistake.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from org_ovirt_node.cli import common
 from org_ovirt_node.cli.install import ENDINGS, end_machine
 from org_ovirt_node.install.options import Options
 from org_ovirt_node.install.runner import install, only_plan
+from org_ovirt_node.kickstart.fetch import MEDIUM_FILE, MEDIUM_LABEL
 from org_ovirt_node.kickstart.standard import load
 from org_ovirt_node.layout import describe
 from org_ovirt_node.mounts import mounted
@@ -23,7 +23,7 @@ from org_ovirt_node.progress import Progress, Silent, TextProgress
 from org_ovirt_node.run import run
 from org_ovirt_node.setup import medium
 from org_ovirt_node.setup.answers import Answers
-from org_ovirt_node.setup.source import FILE, LABEL, Kickstart, from_command_line
+from org_ovirt_node.setup.source import Kickstart, from_command_line
 from org_ovirt_node.setup.text import Work
 from org_ovirt_node.setup.text import run as show
 
@@ -41,7 +41,7 @@ def wanted(line: str) -> Optional[Kickstart]:
     if asked is not None:
         return asked
     run(["udevadm", "settle", "--timeout=60"], check=False)
-    return Kickstart(f"/{FILE}", LABEL) if (LABELS / LABEL).exists() else None
+    return Kickstart(f"/{MEDIUM_FILE}", MEDIUM_LABEL) if (LABELS / MEDIUM_LABEL).exists() else None
 
 
 @contextmanager
@@ -140,9 +140,5 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 
 def program() -> NoReturn:
-    """The command, and an end without Python's own taking apart (cli/install.py has the reason)."""
-    status = main()
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(status)
+    """The command."""
+    common.leave(main())

@@ -8,14 +8,13 @@ from typing import Optional
 
 from org_ovirt_node.boot.cmdline import split
 from org_ovirt_node.errors import WrongUsage
+from org_ovirt_node.kickstart.fetch import MEDIUM_FILE
 from org_ovirt_node.urls import redact_url
 
 #: Where the medium is mounted, as in Anaconda's environment.
 MEDIUM = "/run/install/repo"
 #: On the kernel command line; the first is Anaconda's.
 ARGUMENTS = ("inst.ks", "ovirt-node.ks")
-#: A file system of this label with this file is taken without being asked for, as by Anaconda.
-LABEL, FILE = "OEMDRV", "ks.cfg"
 ACCEPTED = "http://…, https://…, file:/PATH or cdrom:/PATH on the medium, hd:LABEL=NAME:/PATH"
 
 
@@ -47,7 +46,7 @@ def from_command_line(line: str) -> Optional[Kickstart]:
     value = found[0].partition("=")[2].strip('"')
     scheme, colon, rest = value.partition(":")
     if not value:
-        return Kickstart(f"{MEDIUM}/{FILE}")
+        return Kickstart(f"{MEDIUM}/{MEDIUM_FILE}")
     if scheme in ("http", "https") and rest.startswith("//"):
         return Kickstart(value)
     if scheme == "hd" and rest.startswith("LABEL=") and ":/" in rest:

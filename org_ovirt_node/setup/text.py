@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,24 @@ from org_ovirt_node.setup.answers import Answers, Disk
 WIDTH = 78
 #: As every other word of agreement, in full: one key too many must not wipe a disk.
 AGREED = "yes"
+
+
+class Work(ABC):
+    """What the screen has done for it: plan and installation by the same engine as ever, and the ways out."""
+
+    done = False
+
+    @abstractmethod
+    def plan(self, kickstart: str) -> str:
+        """The layout, as text.  Raises NodeError."""
+
+    @abstractmethod
+    def install(self, kickstart: str) -> None:
+        """Install; ``done`` is True afterwards.  Raises NodeError."""
+
+    @abstractmethod
+    def leave(self, key: str) -> None:
+        """A shell, or off."""
 
 
 class Hub(UIScreen):  # type: ignore[misc]
@@ -116,24 +135,6 @@ class Hub(UIScreen):  # type: ignore[misc]
                 self._work.install(self.answers.kickstart())
         except NodeError as error:
             print(str(error))
-
-
-class Work:
-    """What the screen has done for it: plan and installation by the same engine as ever, and the ways out."""
-
-    done = False
-
-    def plan(self, kickstart: str) -> str:
-        """The layout, as text.  Raises NodeError."""
-        raise NotImplementedError
-
-    def install(self, kickstart: str) -> None:
-        """Install; ``done`` is True afterwards.  Raises NodeError."""
-        raise NotImplementedError
-
-    def leave(self, key: str) -> None:
-        """A shell, or off."""
-        raise NotImplementedError
 
 
 def run(found: Answers, disks: tuple[Disk, ...], work: Work) -> None:

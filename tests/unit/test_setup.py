@@ -1,4 +1,4 @@
-"""The installer medium's program: which kickstart it takes, what answers mean, and its screen by keys."""
+"""The installer medium's program: which kickstart it takes, what answers mean; and what is on a medium."""
 
 from __future__ import annotations
 
