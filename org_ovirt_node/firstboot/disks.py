@@ -78,27 +78,27 @@ class FirstBoot:
         """Grow partitions, PVs, pool and volumes into the disk that is there."""
         for pv in self.pvs:
             disk, number = partitions.parent(pv)
-            if disk and partitions.read(disk).last == number:
-                partitions.grow_last(partitions.read(disk))
+            table = partitions.read(disk) if disk else None
+            if table is not None and table.last == number:
+                partitions.grow_last(table)
             run(["pvresize", *UNWATCHED, pv])
-        vg = self.record.vg
-        plan = growth.plan(self._sizes(), self.record)
+        group = lvm.group(self.record.vg)
+        found = self._sizes(group)
+        plan = growth.plan(found, self.record)
         if plan.pool is not None:
-            self._grow_pool(plan.pool)
+            self._grow_pool(found.pool, plan.pool)
         for name, size in plan.volumes.items():
-            run(["lvextend", *UNWATCHED, "--size", f"{size}b", f"{vg}/{name}"])
-        self._grow_file_systems()
+            run(["lvextend", *UNWATCHED, "--size", f"{size}b", f"{group.name}/{name}"])
+        self._grow_file_systems([volume for volume in group.volumes if volume.name in found.thin])
 
-    def _grow_pool(self, pool: ThinPool) -> None:
+    def _grow_pool(self, old: ThinPool, pool: ThinPool) -> None:
         name = f"{self.record.vg}/{pool.name}"
-        old = lvm.group(self.record.vg).find(pool.name)
-        if old is not None and pool.metadata_size > old.metadata_size:
+        if pool.metadata_size > old.metadata_size:
             run(["lvextend", *UNWATCHED, "--poolmetadatasize", f"{pool.metadata_size}b", name])
         run(["lvextend", *UNWATCHED, "--size", f"{pool.size}b", name])
         self.progress.detail(f"the pool has {pool.size >> 20} MiB now")
 
-    def _sizes(self) -> growth.Found:
-        group = lvm.group(self.record.vg)
+    def _sizes(self, group: lvm.Group) -> growth.Found:
         pool = group.find(self.record.pool)
         if pool is None:
             raise StorageError(f"the volume group {group.name} has no pool {self.record.pool}")
@@ -112,11 +112,10 @@ class FirstBoot:
             thin={volume.name: volume.size for volume in group.volumes if volume.pool == pool.name},
         )
 
-    def _grow_file_systems(self) -> None:
+    def _grow_file_systems(self, thin: Sequence[lvm.LogicalVolume]) -> None:
         """Let the file systems fill their volumes; each is mounted meanwhile, as growing xfs wants it."""
-        thin = self._sizes().thin
-        for volume in lvm.group(self.record.vg).volumes:
-            if volume.name not in thin or volume.name not in self.record.usual:
+        for volume in thin:
+            if volume.name not in self.record.usual:
                 continue
             one = self._probe(volume.path)
             if volume.name == self.record.layer:
