@@ -23,8 +23,8 @@ BOOT = 180.0
 NETWORK_BOOT = 600.0
 #: Seconds to save or to go on with a machine of some 300 MB of state.
 STATE = 120.0
-#: Seconds for a disk that was plugged in to show up.
-PLUG = 60.0
+#: Seconds for a disk that was plugged in to show up; where the installer was just booted, udev is still busy then.
+PLUG = 120.0
 READY = "ovirt-node-shell: ready"
 KERNEL = "console=ttyS0 panic=1 oops=panic ovirt_node.lower=installer:node"
 #: Host as seen from a machine, and the machine's own address (QEMU's user network).

@@ -120,7 +120,8 @@ def start_install(installer: InstallerMachine, text: str, *, options: str = "", 
     if not url:
         shell.put(KICKSTART, text.encode())
     shell.run(
-        "rm -f /tmp/install.status; "
+        # Emptied here: await_step() must not see what the installation before said.
+        "rm -f /tmp/install.status; : > /tmp/install.out; "
         f"( ovirt-node-install --kickstart {url or KICKSTART} --json-progress --no-reboot {options} "
         ">/tmp/install.out 2>/tmp/install.err; echo $? >/tmp/install.status ) &"
     )

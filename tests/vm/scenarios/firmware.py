@@ -53,7 +53,7 @@ def check_booted_by_entry(shell: Shell) -> None:
     check(found[0].startswith(f"Boot{current}*"), f"the firmware used {current}, not our entry {found[0]}")
 
 
-@scenario("install-efi", issues=(4,))
+@scenario("install-efi", issues=(4,), core=True)
 def install_efi(context: Context) -> None:
     """A node installed under EFI boots by its own entry, and by the fallback path where the entries are lost."""
     image = artefacts.node_image()

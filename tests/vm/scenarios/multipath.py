@@ -60,6 +60,11 @@ def check_multipath(shell: Shell, paths: int) -> None:
     check_equal(len(working), paths, f"the number of working paths: {shown}")
 
 
+def await_paths(shell: Shell, count: int) -> None:
+    """Wait until ``count`` paths work: multipathd looks at each of them every few seconds."""
+    shell.run(f"until multipathd show paths raw format '%t' | grep -c active | grep -qx {count}; do sleep 1; done", IO)
+
+
 @scenario("install-multipath", issues=(4,))
 def install_multipath(context: Context) -> None:
     """A disk with two paths is one disk: naming a path means the map, and the node boots on it."""
@@ -113,11 +118,10 @@ def path_loss(context: Context) -> None:
         )
         check_equal(written, "", "what was written while a path went")
         check(int(node.shell.text("wc -l < /var/tmp/sums")) >= 20, "the writing stopped when the path went")
+        await_paths(node.shell, 1)
         check_multipath(node.shell, 1)
         node.machine.attach(first)
-        node.shell.run(
-            "until multipathd show paths raw format '%w %t' | grep -c active | grep -qx 2; do sleep 1; done", IO
-        )
+        await_paths(node.shell, 2)
         check_multipath(node.shell, 2)
         node.shell.run("nodectl verify", READ_IMAGE)
         node.power_off()
