@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Optional
 
 from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.boot.reachable import (
@@ -18,6 +19,8 @@ from org_ovirt_node.boot.reachable import (
 
 #: Says that this disk has not been booted on its own machine yet (firstboot/record.py).
 FIRST_BOOT = "/etc/ovirt-node/first-boot.json"
+#: What all layers share (layout/policy.py).
+SHARED = "/var/"
 #: Taken where the host has them.
 ALWAYS = (DEVICES_FILE, INITIATOR, FIRST_BOOT)
 #: Taken where the part of the storage stack is in use; names may have the wildcards of glob.
@@ -28,11 +31,15 @@ BY_STACK = {
 }
 
 
-def collect(root: Path, previous: Mapping[str, HostFile], stack: Collection[str] = ()) -> dict[str, HostFile]:
+def collect(
+    root: Path, previous: Mapping[str, HostFile], stack: Collection[str] = (), *, live: Optional[Path] = None
+) -> dict[str, HostFile]:
     """The files for a new host.img of the system at ``root``.
 
     What the ``previous`` host.img has stays in it, in the version that the system has now; nothing that made the host
-    boot is left out because it is not known here.  Only root may read what is taken.
+    boot is left out because it is not known here.  Only root may read what is taken.  ``live`` has the volumes that
+    all layers share, where a new layer at ``root`` is put together without them: a record of iSCSI whose password was
+    changed goes along with the new one.  Other records there are those of data, which the initramfs is not to open.
     """
     wanted = [*previous, *ALWAYS]
     for part in sorted(stack):
@@ -40,7 +47,7 @@ def collect(root: Path, previous: Mapping[str, HostFile], stack: Collection[str]
             wanted += [f"/{path.relative_to(root)}" for path in sorted(root.glob(pattern.lstrip("/")))]
     found = {}
     for path in dict.fromkeys(wanted):
-        current = root / path.lstrip("/")
+        current = (live if live is not None and path.startswith(SHARED) else root) / path.lstrip("/")
         if current.is_file() and not current.is_symlink():
             mode = stat.S_IMODE(current.stat().st_mode) & 0o700
             found[path] = HostFile(current.read_bytes(), mode)

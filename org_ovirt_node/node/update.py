@@ -298,7 +298,8 @@ class Update:
         boot = self.places.boot
         self.kernel = files.find_kernel(self.tree, self.facts.kernel)
         self.below = rootfacts.below(self.vg)
-        image = hostinitrd.build(hostfiles.collect(self.root, self._old_host(), self.below.stack))
+        host = hostfiles.collect(self.root, self._old_host(), self.below.stack, live=self.places.live)
+        image = hostinitrd.build(host)
         needed = self.kernel.kernel.stat().st_size + self.kernel.initramfs.stat().st_size + len(image)
         free = survey.free_bytes(boot)
         if free < needed + preflight.BOOT_MARGIN:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from org_ovirt_node.boot import hostfiles, network
+from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.boot.network import Card
 from org_ovirt_node.errors import NodeError, StorageError
 from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget, NetworkRequest
@@ -81,6 +82,22 @@ def test_failures_row_35_records_go_to_the_node_and_its_host_img_for_root_alone(
     found = hostfiles.collect(root, {}, {"iscsi"})
     assert {path: file.mode for path, file in found.items()} == {name: 0o600, "/var/lib/iscsi/ifaces/ens3": 0o600}
     assert hostfiles.collect(root, {}, ()) == {}
+
+
+def test_a_new_layer_gets_the_password_that_the_running_node_has_and_no_record_of_its_data(tmp_path: Path) -> None:
+    root, live = tmp_path / "root", tmp_path / "live"
+    name, data = (f"/var/lib/iscsi/nodes/{IQN}{suffix}/192.0.2.20,3261" for suffix in ("", "-data"))
+    old, changed = (
+        iscsi.with_settings(RECORD, iscsi.settings(replace(TARGET, password=word))) for word in ("before", "changed")
+    )
+    for path in (name, data):
+        (live / path.lstrip("/")).parent.mkdir(parents=True)
+        (live / path.lstrip("/")).write_text(changed)
+    root.mkdir()
+    before = {name: HostFile(old.encode(), 0o600)}
+    found = hostfiles.collect(root, before, {"iscsi"}, live=live)
+    assert {path: file.content for path, file in found.items()} == {name: changed.encode()}
+    assert hostfiles.collect(root, before, {"iscsi"}, live=tmp_path / "none") == before
 
 
 def test_no_link_of_an_image_leads_a_record_out_of_the_new_system(tmp_path: Path) -> None:
