@@ -16,6 +16,7 @@ from org_ovirt_node.boot.reachable import (
     MULTIPATH_CONF,
     MULTIPATH_WWIDS,
 )
+from org_ovirt_node.inside import inside
 
 #: Says that this disk has not been booted on its own machine yet (firstboot/record.py).
 FIRST_BOOT = "/etc/ovirt-node/first-boot.json"
@@ -44,13 +45,21 @@ def collect(
     wanted = [*previous, *ALWAYS]
     for part in sorted(stack):
         for pattern in BY_STACK.get(part, ()):
-            wanted += [f"/{path.relative_to(root)}" for path in sorted(root.glob(pattern.lstrip("/")))]
+            wanted += _matching(root, pattern)
     found = {}
     for path in dict.fromkeys(wanted):
-        current = (live if live is not None and path.startswith(SHARED) else root) / path.lstrip("/")
+        system = live if live is not None and path.startswith(SHARED) else root
+        current = inside(system, path, follow=False)
         if current.is_file() and not current.is_symlink():
             mode = stat.S_IMODE(current.stat().st_mode) & 0o700
             found[path] = HostFile(current.read_bytes(), mode)
         elif path in previous:
             found[path] = previous[path]
     return found
+
+
+def _matching(root: Path, pattern: str) -> list[str]:
+    """The paths in the tree at ``root`` that ``pattern`` stands for; its folders may be links within the tree."""
+    fixed = pattern.partition("*")[0].rpartition("/")[0]
+    folder = inside(root, fixed)
+    return [f"{fixed}/{path.relative_to(folder)}" for path in sorted(folder.glob(pattern[len(fixed) + 1 :]))]

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from uuid import uuid4
 
-from org_ovirt_node.boot.reachable import INITIATOR
+from org_ovirt_node.boot.reachable import DEVICES_FILE, INITIATOR
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.inside import inside, place_for_file
 from org_ovirt_node.install import texts
@@ -196,9 +196,7 @@ def lvm_devices_file(root: Path, pvs: tuple[str, ...]) -> bool:
     asked = run(["lvmconfig", "--type", "full", "devices/use_devicesfile"], root=root, check=False)
     if not asked.ok or asked.stdout.strip() != "use_devicesfile=1":
         return False
-    path = root / "etc/lvm/devices/system.devices"
-    path.unlink(missing_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    place_for_file(root, DEVICES_FILE).unlink(missing_ok=True)
     for pv in pvs:
         run(["lvm", "lvmdevices", "--yes", "--adddev", pv], root=root)
     return True

@@ -278,3 +278,15 @@ def test_a_compressed_initramfs_that_is_cut_short_is_an_error(tmp_path: Path, cu
     (tmp_path / "x").write_bytes(packed[:cut])
     with pytest.raises(BootError):
         cpio.names(tmp_path / "x")
+
+
+def test_host_files_are_those_of_the_system_however_its_folders_are_linked(tmp_path: Path) -> None:
+    root, foreign = tmp_path / "root", tmp_path / "foreign"
+    for folder in (root / "etc", root / "data/multipath", foreign):
+        folder.mkdir(parents=True)
+    (root / "etc/multipath").symlink_to("/data/multipath")
+    (root / "data/multipath/wwids").write_text("own")
+    (root / "etc/ovirt-node").symlink_to(foreign)
+    (foreign / "first-boot.json").write_text("the installer's")
+    found = hostfiles.collect(root, {}, {"multipath"})
+    assert {path: file.content for path, file in found.items()} == {MULTIPATH_WWIDS: b"own"}
