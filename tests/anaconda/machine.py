@@ -42,7 +42,15 @@ TERMINATES = "The installer will now terminate"
 STOPPED = 99
 #: Anaconda's own end would take the machine with it before the test has looked at it.
 ENDINGS = ("systemd-reboot.service", "systemd-poweroff.service", "systemd-halt.service", "systemd-kexec.service")
-CONFIG = "[Installation System]\ntype = BOOT_ISO\n"
+#: A root tree without rhsm: the module of Fedora's Anaconda that wants it gives up, and where that takes longer than a
+#: minute, as under emulation, Anaconda waits ten minutes for it (start-module, service_start_timeout).
+CONFIG = """\
+[Anaconda]
+forbidden_modules = org.fedoraproject.Anaconda.Modules.Subscription
+
+[Installation System]
+type = BOOT_ISO
+"""
 APPEND = (
     "console=ttyS0 quiet panic=1 oops=panic audit=0 net.ifnames=0 systemd.unit=ovirt-node-installer.target "
     "ovirt_node.lower=control:anaconda"

@@ -16,7 +16,7 @@ from tests.vm.errors import ScenarioFailed, check, check_equal
 from tests.vm.installer import InstallerMachine
 from tests.vm.qemu import Disk
 from tests.vm.scenario import Context
-from tests.vm.steps import GIB, HOSTNAME, PASSWORD, READ_IMAGE, Node, booted_node, check_fstab, lvs
+from tests.vm.steps import GIB, HOSTNAME, PASSWORD, READ_IMAGE, Node, booted_node, check_fstab, check_verity, lvs
 
 #: The volumes of the profile take 38 GiB; the disk is sparse.
 DISK = 60 * GIB
@@ -153,7 +153,10 @@ def check_image(node: Node, image: NodeImage) -> None:
     """What holds of every node that Anaconda has installed, whoever answered its questions."""
     shell = node.shell
     check_equal(shell.text("findmnt -no FSTYPE /"), "overlay", "the type of /")
-    device = shell.text("findmnt -no SOURCE /run/ovirt-node/image")
+    device = shell.text("realpath -e $(findmnt -no SOURCE /run/ovirt-node/image)")
+    if image.roothash:
+        # What is seen through dm-verity ends before the hash tree.
+        device = check_verity(node, image, device)
     digest = shell.text(f"head -c {image.size} {device} | sha256sum", READ_IMAGE).split()[0]
     check_equal(digest, image.sha256, "SHA-256 of the image LV")
     group = shell.text(f"lvs --noheadings -o vg_name {device}")
