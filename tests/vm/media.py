@@ -57,9 +57,11 @@ def as_cd(medium: Path) -> Disk:
     return Disk(medium, "medium", "cdrom", readonly=True, properties={"bootindex": 2})
 
 
-def as_stick(medium: Path) -> Disk:
-    """The medium as a disk, as on a USB stick."""
-    return Disk(medium, "medium", "scsi", readonly=True, properties={"bootindex": 2})
+def as_stick(context: Context, medium: Path) -> Disk:
+    """The medium copied to a disk, as to a USB stick, which can be written to."""
+    stick = context.folder / "stick.raw"
+    shutil.copyfile(medium, stick)
+    return Disk(stick, "medium", "scsi", properties={"bootindex": 2})
 
 
 def with_kickstart(context: Context, text: str) -> Disk:

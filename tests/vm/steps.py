@@ -27,6 +27,11 @@ INSTALL = 600.0
 BOOT = 600.0
 #: Seconds for what a node does after its login prompt until it counts as started.
 SETTLE = 480.0
+#: What has failed and why, and what is not through.
+FAILED = (
+    'systemctl --failed --no-legend --plain | while read -r unit _; do echo "$unit"; '
+    'journalctl -b --no-pager -o cat -n 10 -u "$unit"; done; systemctl list-jobs'
+)
 #: Seconds for a command that reads a whole image under emulation.
 READ_IMAGE = 300.0
 PAYLOAD_MOUNT = "/mnt/payload"
@@ -224,7 +229,7 @@ class Node:
         """systemd has started everything, and nothing failed."""
         state = self.shell.run("systemctl is-system-running --wait", SETTLE, check=False).text
         if state != "running":
-            failed = self.shell.run("systemctl --failed --no-legend --plain; systemctl list-jobs", check=False).text
+            failed = self.shell.run(FAILED, check=False).text
             raise ScenarioFailed(f"systemctl is-system-running: expected 'running', found {state!r}: {failed}")
 
     def reboot(self) -> None:

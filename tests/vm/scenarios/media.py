@@ -119,11 +119,13 @@ def iso_unattended(context: Context) -> None:
 
 @scenario("iso-efi-usb", issues=(7,), limit=1800)
 def iso_efi_usb(context: Context) -> None:
-    """The demo ISO written to a disk, as to a USB stick, starts from EFI and installs a node that starts from EFI."""
+    """The demo ISO on a disk, as on a USB stick, starts from EFI, installs a node that does so too, and stays whole."""
     image = artefacts.node_image()
     efi = Efi(artefacts.firmware_variables(context.folder / "vars.fd"))
     said = with_kickstart(context, on_medium(image, "reboot\n"))
-    with started(context, target(context), as_stick(demo_iso(image)), said, efi=efi) as machine:
+    stick = as_stick(context, demo_iso(image))
+    before = artefacts.content(stick.file)
+    with started(context, target(context), stick, said, efi=efi) as machine:
         await_installed(machine)
         node = Node(machine)
         node.await_login()
@@ -132,6 +134,7 @@ def iso_efi_usb(context: Context) -> None:
         entries = node.shell.text("efibootmgr")
         check("oVirt Node" in entries, f"the firmware has no entry of ours: {entries}")
         node.power_off()
+    check_equal(artefacts.content(stick.file), before, "the content of the stick")
 
 
 def damaged(medium: Path, image: NodeImage, copy: Path) -> Path:
