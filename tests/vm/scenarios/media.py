@@ -46,7 +46,7 @@ def check_node(node: Node, image: NodeImage) -> None:
     check_equal(node.shell.text("hostname"), HOSTNAME, "the host name")
 
 
-@scenario("iso-bios-text-install", issues=(7,), limit=1800)
+@scenario("iso-bios-text-install", issues=(7,), core=True, limit=1800)
 def iso_bios_text_install(context: Context) -> None:
     """The demo ISO in a CD drive (BIOS) installs by what a person types on the serial console."""
     image = artefacts.node_image()
