@@ -322,13 +322,15 @@ def _make_parents(upper: Path, tree: Path, path: Path) -> None:
 
 
 def prune(bare: Path) -> None:
-    """Remove the empty folders of the skeleton; those that are mount points stay."""
-    for folder, _folders, _names in os.walk(bare, topdown=False):
-        path = Path(folder)
-        if path == bare or path.relative_to(bare).parts[0] in ("upper", "work", "lost+found"):
-            continue
+    """Remove the empty folders of the skeleton; those that are mount points stay, and are not looked into."""
+    device = bare.stat().st_dev
+    found = []
+    for folder, folders, _names in os.walk(bare):
+        place = Path(folder)
+        folders[:] = [name for name in folders if _ours(place / name, device, place.relative_to(bare) / name)]
+        found += [place / name for name in folders if not (place / name).is_symlink()]
+    for path in reversed(found):
         try:
-            if path.lstat().st_dev == bare.stat().st_dev:
-                path.rmdir()
+            path.rmdir()
         except OSError as exc:
             log.debug("%s stays: %s", path, exc)
