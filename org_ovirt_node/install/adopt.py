@@ -7,10 +7,10 @@ differ.  Anaconda goes on working in its ``/mnt/sysroot`` after us, so what is a
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -24,8 +24,6 @@ from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.rounding import round_up
 from org_ovirt_node.run import run
 from org_ovirt_node.storage.execute import Created, MadePartition, MadeVolume, mapper_path, settle
-
-log = logging.getLogger(__name__)
 
 LSBLK = ("--json", "--bytes", "--output", "NAME,KNAME,PATH,TYPE,FSTYPE,UUID,PARTUUID,SIZE,PARTTYPE,PTTYPE")
 #: The types of partitions in a GPT (UEFI specification 2.10, table 5.7, and GRUB manual, "BIOS installation").
@@ -330,7 +328,5 @@ def prune(bare: Path) -> None:
         folders[:] = [name for name in folders if _ours(place / name, device, place.relative_to(bare) / name)]
         found += [place / name for name in folders if not (place / name).is_symlink()]
     for path in reversed(found):
-        try:
+        with suppress(OSError):
             path.rmdir()
-        except OSError as exc:
-            log.debug("%s stays: %s", path, exc)

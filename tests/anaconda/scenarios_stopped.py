@@ -45,7 +45,14 @@ def refusals(context: Context) -> None:
             ),
             (
                 kickstart(section(url, image), explicit.replace("logvol /var ", "logvol /srv ")),
-                ("no volume of its own for /var",),
+                # By what the add-on brings for Anaconda's own check.
+                ("Your /var must be on a separate partition",),
+            ),
+            (
+                kickstart(
+                    section(url, image, "volume /data --size=1GiB"), explicit.replace("logvol /data ", "logvol /srv ")
+                ),
+                ("volume /data is asked for and the partitioning has none",),
             ),
         ):
             must_refuse(installer, run_anaconda(installer, text), *words)
