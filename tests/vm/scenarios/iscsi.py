@@ -128,24 +128,29 @@ def check_secrets(node: Node) -> None:
         check_equal(logged.text, "", "lines of the journal with a secret")
 
 
+def install_chap(context: Context, target: Target, image: NodeImage) -> None:
+    """Install ``image`` to the LUN of ``target``, whose accounts are ACCOUNT and OUTGOING; no secret is told."""
+    with running_installer(context.folder) as installer:
+        connect(installer)
+        url = provide_payload(installer, image.path, context.folder)
+        only = f"ignoredisk --only-use={target.link()}\n"
+        text = node_kickstart(url, image, only + iscsi_lines(target))
+        result = install_node(installer, context, text, timeout=INSTALLED)
+        for secret in (ACCOUNT.password, OUTGOING.password):
+            check(secret not in result.stderr, "a secret is in what the installer says")
+            found = installer.shell.run(f"grep -lF -e {secret} {LOG} /tmp/install.out", check=False)
+            check_equal(found.text, "", "logs with a secret")
+        check_equal(installer.shell.run("iscsiadm -m session", check=False).status, 21, "sessions that are left")
+        installer.power_off()
+
+
 @scenario("install-iscsi-chap", issues=(4,), core=True, limit=LIMIT)
 def install_iscsi_chap(context: Context) -> None:
     """A node on a LUN with mutual CHAP, without an iBFT: its initramfs logs in by what host.img brings."""
     image = artefacts.node_image()
     disk = target_disk(context)
     with running(Target(disk.file, context.folder, account=ACCOUNT, outgoing=OUTGOING)) as target:
-        with running_installer(context.folder) as installer:
-            connect(installer)
-            url = provide_payload(installer, image.path, context.folder)
-            only = f"ignoredisk --only-use={target.link()}\n"
-            text = node_kickstart(url, image, only + iscsi_lines(target))
-            result = install_node(installer, context, text, timeout=INSTALLED)
-            for secret in (ACCOUNT.password, OUTGOING.password):
-                check(secret not in result.stderr, "a secret is in what the installer says")
-                found = installer.shell.run(f"grep -lF -e {secret} {LOG} /tmp/install.out", check=False)
-                check_equal(found.text, "", "logs with a secret")
-            check_equal(installer.shell.run("iscsiadm -m session", check=False).status, 21, "sessions that are left")
-            installer.power_off()
+        install_chap(context, target, image)
         with iscsi_node(context, image, target) as node:
             check_equal(node.shell.text("test -d /sys/firmware/ibft; echo $?"), "1", "an iBFT")
             check_secrets(node)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tests.vm import artefacts
+from tests.vm.artefacts import NodeImage
 from tests.vm.console import Shell
 from tests.vm.errors import check, check_equal
 from tests.vm.installer import InstallerMachine, running_installer
@@ -65,17 +66,22 @@ def await_paths(shell: Shell, count: int) -> None:
     shell.run(f"until multipathd show paths raw format '%t' | grep -c active | grep -qx {count}; do sleep 1; done", IO)
 
 
-@scenario("install-multipath", issues=(4,))
-def install_multipath(context: Context) -> None:
-    """A disk with two paths is one disk: naming a path means the map, and the node boots on it."""
-    image = artefacts.node_image()
-    paths = two_paths(context)
+def install_on_paths(context: Context, image: NodeImage, *paths: Disk) -> None:
+    """Install ``image`` to the disk with ``paths``, the first of which the kickstart names."""
     with running_installer(context.folder) as installer:
         url = provide_payload(installer, image.path, context.folder)
         first, _ = attach(installer, *paths)
         text = kickstart(url, check_line=f"--sha256={image.sha256}", more=ONLY.format(first))
         install_node(installer, context, text)
         installer.power_off()
+
+
+@scenario("install-multipath", issues=(4,))
+def install_multipath(context: Context) -> None:
+    """A disk with two paths is one disk: naming a path means the map, and the node boots on it."""
+    image = artefacts.node_image()
+    paths = two_paths(context)
+    install_on_paths(context, image, *paths)
     with booted_node(context, *paths) as node:
         node.check_running()
         check_root(node, image)

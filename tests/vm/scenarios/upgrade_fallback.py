@@ -65,7 +65,7 @@ def _expect_failures(node: Node) -> None:
     node.machine.serial.fatal = None
 
 
-@scenario("upgrade-fallback-kernel-panic", issues=(5,), limit=LIMIT)
+@scenario("upgrade-fallback-kernel-panic", issues=(5,), core=True, limit=LIMIT)
 def upgrade_fallback_kernel_panic(context: Context) -> None:
     """A new layer whose kernel panics uses up its tries, and the old one is booted again."""
     _fall_back(
