@@ -8,9 +8,10 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.crash import bootcuts, boots, broken, cuts, matrix, record, report, run
+from tests.crash import bootcuts, bootfaults, boots, broken, cuts, matrix, record, report, run
 from tests.crash.record import Recording
 from tests.crash.run import Choice, Opened
 
@@ -33,6 +34,7 @@ def main() -> int:
     full.add_argument("--subsets", type=int, default=SUBSETS, help="random subsets of each window (default: 2)")
     full.add_argument("--cuts", type=int, default=0, help="so many cuts of each recording at most (default: all)")
     full.add_argument("--boots", type=int, default=BOOTS, help="cuts that are booted (default: 60)")
+    full.add_argument("--seconds", type=float, default=0.0, help="begin nothing after so many seconds (default: end)")
     short = commands.add_parser("short", help="what make check runs: a sample of the cuts, and two boots")
     short.add_argument("--boots", type=int, default=2, help="cuts that are booted (default: 2)")
     part = commands.add_parser("boot-partition", help="cuts in all changes of /boot, without a machine")
@@ -64,10 +66,13 @@ def main() -> int:
     if options.command == "short":
         failed = boot_partition(options.seed, 0)
         choice = Choice(options.seed, 1, SHORT_CUTS)
-        return replay([find(name) for name in SHORT_RECORDINGS], choice, options.boots, SHORT_LIMIT) or failed
+        return (
+            replay([find(name) for name in SHORT_RECORDINGS], choice, options.boots, cuts_limit=SHORT_LIMIT) or failed
+        )
     failed = 0 if options.recording else boot_partition(options.seed, options.subsets)
-    recordings = (find(name) for name in options.recording or record.MAKERS)
-    return replay(list(recordings), Choice(options.seed, options.subsets, options.cuts), options.boots) or failed
+    recordings = [find(name) for name in options.recording or record.MAKERS]
+    choice = Choice(options.seed, options.subsets, options.cuts)
+    return replay(recordings, choice, options.boots, limit=options.seconds) or failed
 
 
 def boot_partition(seed: int, subsets: int) -> int:
@@ -82,28 +87,44 @@ def boot_partition(seed: int, subsets: int) -> int:
 
 
 def kill_and_fault(seed: int) -> int:
-    """The kill matrix and the faults of an update in a folder."""
+    """The kill matrix and the faults of an update in a folder, and the faults of /boot's disk."""
     # What the program itself logs of the faults is no news here.
     logging.disable(logging.CRITICAL)
     failed = 0
-    for name, outcome in (("kills", matrix.kills()), ("faults", matrix.faults(seed))):
+    parts: tuple[tuple[str, str, Callable[[], matrix.Outcome]], ...] = (
+        ("update in a folder: kills", "kills", matrix.kills),
+        ("update in a folder: faults", "faults", lambda: matrix.faults(seed)),
+        ("/boot alone: faults", "faults", lambda: boot_faults(seed)),
+    )
+    for part, name, tried in parts:
+        outcome = tried()
         for wrong in outcome.violations:
             print(f"  {wrong}")
-        print(f"{outcome.tried} {name}, {len(outcome.violations)} violations", flush=True)
+        print(f"{part}: {outcome.tried}, {len(outcome.violations)} violations", flush=True)
         figures = {name: outcome.tried, "violations": len(outcome.violations), "seed": seed}
-        report.note(f"update in a folder: {name}", figures)
+        report.note(part, figures)
         failed = failed or int(bool(outcome.violations))
     return failed
 
 
-def replay(recordings: list[Recording], choice: Choice, wanted_boots: int, limit: float = 0.0) -> int:
-    """Replay recordings, boot a sample of their cuts, and note the figures; 1 when there was a violation."""
-    failed = 0
+def boot_faults(seed: int) -> matrix.Outcome:
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ovirt-node-crash-") as folder:
+        return bootfaults.judged(Path(folder), seed)
+
+
+def replay(
+    recordings: list[Recording], choice: Choice, wanted_boots: int, *, limit: float = 0.0, cuts_limit: float = 0.0
+) -> int:
+    """Replay recordings, boot a sample of their cuts, and note the figures; 1 when there was a violation.
+
+    Begins no cut and no boot after ``limit`` seconds, and no cut of a recording after ``cuts_limit`` (0: goes on).
+    """
+    failed, end = 0, time.monotonic() + limit if limit else float("inf")
     for number, recording in enumerate(recordings):
         name, started = recording.name, time.monotonic()
-        result = run.replayed(recording, choice, limit=limit)
+        result = run.replayed(recording, choice, min(end, started + cuts_limit) if cuts_limit else end)
         share = wanted_boots * (number + 1) // len(recordings) - wanted_boots * number // len(recordings)
-        done, wrong = boot_some(recording, choice, share)
+        done, wrong = boot_some(recording, choice, share, end)
         violations = len(result.violations) + len(wrong)
         seconds = round(time.monotonic() - started)
         print(f"{name}: {len(result.verdicts)} cuts, {done} boots, {violations} violations, {seconds} s", flush=True)
@@ -116,17 +137,23 @@ def replay(recordings: list[Recording], choice: Choice, wanted_boots: int, limit
     return failed
 
 
-def boot_some(recording: Recording, choice: Choice, count: int) -> tuple[int, list[str]]:
-    """Boot ``count`` of the cuts, but those that were booted before; how many were, and what went wrong."""
-    if not count:
-        return 0, []
+def boot_some(recording: Recording, choice: Choice, count: int, end: float) -> tuple[int, list[str]]:
+    """Boot ``count`` of the cuts, but those that were booted before; how many were, and what went wrong.
+
+    Begins none when the clock (time.monotonic) is past ``end``.
+    """
     known = run.Booted(recording, choice)
-    with run.opened(recording) as one:
-        chosen = cuts.sample(planned(one, choice), random.Random(choice.seed).randrange(1 << 30), count)
-        for cut in chosen:
-            if cut.name not in known.results:
+    if count and time.monotonic() < end:
+        with run.opened(recording) as one:
+            chosen = cuts.sample(planned(one, choice), random.Random(choice.seed).randrange(1 << 30), count)
+            for cut in chosen:
+                if cut.name in known.results or time.monotonic() > end:
+                    continue
                 print(f"  {recording.name}: booting cut {cut.name}", flush=True)
-                known.note(cut.name, boots.booted(one, cut, run.STATE / f"boot-{recording.name}-{cut.name}"))
+                began = time.monotonic()
+                said = boots.booted(one, cut, run.STATE / f"boot-{recording.name}-{cut.name}")
+                known.note(cut.name, said)
+                print(f"  {recording.name}: {said or 'all well'} after {time.monotonic() - began:.0f} s", flush=True)
     wrong = [f"{name}: {said}" for name, said in known.results.items() if said]
     for line in wrong:
         print(f"  {recording.name} booted, cut {line}", flush=True)

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from tests.crash.cuts import Cut
 from tests.crash.judge import NODE
-from tests.crash.record import BUSY
+from tests.crash.record import BUSY, Recording
 from tests.crash.run import Opened
-from tests.vm import artefacts
+from tests.vm.artefacts import NodeImage
 from tests.vm.errors import ScenarioFailed, check, check_equal
-from tests.vm.installer import PLUG, running_installer
+from tests.vm.installer import running_installer
 from tests.vm.qemu import Disk
 from tests.vm.scenario import Context
 from tests.vm.steps import Node, booted_node, install_node, kickstart, provide_payload
-from tests.vm.upgrades import DISK, MEDIUM, environment, state
+from tests.vm.upgrades import DISK, environment, medium, prepare, state, update
 
 #: Seconds for a boot, and for the operation after it.
 LIMIT = 3000.0
@@ -32,15 +32,18 @@ def booted(one: Opened, cut: Cut, folder: Path) -> str:
     try:
         with one.replay.cut(cut):
             verdict = one.verdict(cut)
+            if verdict.wrong:
+                return f"it is not sound: {verdict.wrong[0]}"
             disk = _overlay(one.replay.work, folder)
             if verdict.state != NODE:
-                _install(one, disk, folder)
-                _boot(one, disk, next(iter(one.recording.images)) + "+1", folder)
+                _install(one.recording, disk, folder)
+                _boot(disk, next(iter(one.recording.images)) + "+1", folder)
             elif one.recording.name in ("install", "reinstall"):
-                _boot(one, disk, verdict.next, folder)
+                _boot(disk, verdict.next, folder)
             else:
-                _boot_and_finish(one, disk, verdict.next, folder)
+                _boot_and_finish(one.recording, disk, verdict.next, folder)
     except ScenarioFailed as exc:
+        (folder / "failure.log").write_text(f"{exc}\n")
         return str(exc).splitlines()[0]
     shutil.rmtree(folder, ignore_errors=True)
     return ""
@@ -54,8 +57,13 @@ def _overlay(below: Path, folder: Path) -> Disk:
     return Disk(file, DISK, format="qcow2")
 
 
-def _install(one: Opened, disk: Disk, folder: Path) -> None:
-    image = artefacts.node_image()
+def _image(recording: Recording, nvr: str) -> NodeImage:
+    digest, size = recording.images[nvr]
+    return NodeImage(recording.image(nvr), nvr, size, digest)
+
+
+def _install(recording: Recording, disk: Disk, folder: Path) -> None:
+    image = _image(recording, next(iter(recording.images)))
     with running_installer(folder, limit=LIMIT) as installer:
         url = provide_payload(installer, image.path, folder)
         installer.attach(disk)
@@ -63,7 +71,7 @@ def _install(one: Opened, disk: Disk, folder: Path) -> None:
         installer.power_off()
 
 
-def _boot(one: Opened, disk: Disk, layer: str, folder: Path) -> None:
+def _boot(disk: Disk, layer: str, folder: Path) -> None:
     with booted_node(Context(folder), disk, login=False, limit=LIMIT) as node:
         _check(node, layer)
         node.power_off(BUSY)
@@ -78,30 +86,26 @@ def _check(node: Node, layer: str) -> None:
     check(found["status"] in ("ok", "warn"), f"nodectl check says {found}")
 
 
-def _boot_and_finish(one: Opened, disk: Disk, layer: str, folder: Path) -> None:
-    """Boot, and upgrade where the old layer came up; the newer layer must be what is booted next."""
-    old, new = one.recording.images
-    image = artefacts.node_image("2")
-    medium = Disk(artefacts.files_disk(folder, "medium", {f"{new}.squashfs": image.path}), "medium", readonly=True)
-    with booted_node(Context(folder), disk, login=False, limit=LIMIT) as node:
+def _boot_and_finish(recording: Recording, disk: Disk, layer: str, folder: Path) -> None:
+    """Boot, and go on where the operation was cut short; the newer layer must be what is booted next."""
+    old, new = recording.images
+    context = Context(folder)
+    image = _image(recording, new)
+    with booted_node(context, disk, login=False, limit=LIMIT) as node:
         _check(node, layer)
-        if layer == f"{old}+1":
-            node.machine.attach(medium)
-            node.shell.run(
-                f"udevadm wait --timeout={PLUG:.0f} /dev/disk/by-id/virtio-medium && mkdir -p {MEDIUM} && "
-                f"mount -o ro /dev/disk/by-id/virtio-medium {MEDIUM}",
-                2 * PLUG,
-            )
-            _upgrade_again(node, new, image.sha256)
-        check_equal(state(node)["bootloader"]["default"], f"{new}+1", "what is booted next")
         if layer == f"{new}+1":
             check_equal(environment(node).get("saved_entry"), layer, "the layer that is marked good")
+        elif recording.name == "upgrade":
+            node.machine.attach(medium(context, image))
+            prepare(node)
+            update(node, image)
+        else:
+            # The upgrade was finished before: what was cut short is the way back from it, or forth again.
+            node.shell.run(f"nodectl rollback --to {new}", BUSY)
+        found = state(node)
+        check_equal(found["bootloader"]["default"], f"{new}+1", "what is booted next")
+        if recording.name == "trial" and layer == f"{new}+1" and old in found["layers"]:
+            # Also what was left of a removal.
+            node.shell.run(f"nodectl remove {old}", BUSY)
+            check_equal(list(state(node)["layers"]), [new], "the images after a removal")
         node.power_off(BUSY)
-
-
-def _upgrade_again(node: Node, nvr: str, sha256: str) -> None:
-    if nvr in state(node)["layers"] and f"{nvr}+1" in state(node)["layers"][nvr]:
-        # It was finished: what was interrupted is the way back from it.
-        node.shell.run(f"nodectl rollback --to {nvr}", BUSY)
-    else:
-        node.shell.run(f"nodectl update {MEDIUM}/{nvr}.squashfs --sha256 {sha256}", BUSY)

@@ -15,7 +15,7 @@ from typing import Any, Optional, TypeVar, Union
 from org_ovirt_node.mounts import mounted
 from tests.crash import filesystems, gpt, grubview, lvmtext, thin
 from tests.crash.grubview import GrubView
-from tests.crash.replay import STEP, Replay
+from tests.crash.replay import STEP, Replay, filled
 
 #: How GRUB calls the partition of /boot.
 BOOT = "loop0,gpt2"
@@ -116,10 +116,8 @@ class Disk:
         with file.open("wb") as target:
             target.truncate(size)
             for start, length, place in runs:
-                for done in range(0, length, STEP):
-                    data = os.pread(self.replay.file.fileno(), min(STEP, length - done), start + done)
-                    if data.strip(b"\0"):
-                        os.pwrite(target.fileno(), data, place + done)
+                for found, data in filled(self.replay.file, start, length):
+                    os.pwrite(target.fileno(), data, place + found - start)
             end = max([size, *(place + length for _, length, place in runs)])
             target.truncate(end)
 

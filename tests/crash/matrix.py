@@ -28,50 +28,19 @@ from org_ovirt_node.node import update_run
 from org_ovirt_node.node.layers import boot_state
 from org_ovirt_node.node.update import Request
 from org_ovirt_node.progress import Silent
+from tests.support import deadly
 from tests.support.fakenode import NEW, OLD, FakeNode, make_node, path_with_fakes
 
 #: What a disk answers: an error, no room, a file system that has become read-only.
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EROFS)
-#: Runs in a program of its own, which kills itself; "in" a step is at the second file that it brings to the disk, or
-#: where it would have ended.
-KILLER = """
-import os, pickle, signal, sys
-from dataclasses import replace
-from pathlib import Path
-from org_ovirt_node.node import update_run
-from tests.crash import matrix
-from tests.support.fakenode import FakeNode
-home, places, name, where = sys.argv[1:]
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-real, count = os.fsync, 0
-def second(descriptor):
-    global count
-    count += 1
-    real(descriptor)
-    if count == 2:
-        die()
-def deadly(action):
-    def act(update):
-        if where == "before":
-            die()
-        if where == "in":
-            os.fsync = second
-        action(update)
-        die()
-    return act
-node = FakeNode(Path(home), pickle.loads(bytes.fromhex(places)))
-steps = tuple(replace(s, action=deadly(s.action)) if s.name == name else s for s in update_run.STEPS)
-update_run.run_steps.__defaults__ = (steps,)
-matrix.run(node)
-"""
 
 
 @dataclass
 class Outcome:
-    """How many were tried, and each violation."""
+    """How many were tried, how many of them ended an operation with an error, and each violation."""
 
     tried: int = 0
+    refused: int = 0
     violations: list[str] = field(default_factory=list)
 
 
@@ -130,8 +99,22 @@ def kills() -> Outcome:
     return outcome
 
 
+def killed_update(home: str, places: str, name: str, where: str) -> None:
+    """The update in a program of its own; it is killed ``where`` (before, in, after) the step ``name``.
+
+    "in" a step is at the second file that it brings to the disk, or where it would have ended.
+    """
+
+    def arm() -> None:
+        os.fsync = deadly.at_second(os.fsync)
+
+    update_run.run_steps.__defaults__ = (deadly.deadly(update_run.STEPS, name, where, arm),)
+    run(FakeNode(Path(home), pickle.loads(bytes.fromhex(places))))
+
+
 def _killed(node: FakeNode, name: str, where: str) -> Iterator[str]:
-    argv = [sys.executable, "-c", KILLER, str(node.home), pickle.dumps(node.places).hex(), name, where]
+    program = "import sys; from tests.crash import matrix; matrix.killed_update(*sys.argv[1:])"
+    argv = [sys.executable, "-c", program, str(node.home), pickle.dumps(node.places).hex(), name, where]
     project = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         argv, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(project)}, check=False

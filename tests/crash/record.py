@@ -1,7 +1,8 @@
 """Recordings: an operation run once in a machine, with every write and flush of its disk in a log.
 
-A recording is a folder: ``base.raw`` (the disk before; absent for a blank one), ``log`` (tests/crash/writelog.py) and
-``facts.json`` (what happened when, what was installed).  Recordings are kept in the cache by what they are made from.
+A recording is a folder: ``base.raw`` (the disk before; absent for a blank one), ``log`` (tests/crash/writelog.py),
+``facts.json`` (what happened when, what was installed) and the images as ``<nvr>.squashfs``.  Recordings are kept in
+the cache by what they are made from.
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ class Recording:
     def log(self) -> Path:
         return self.folder / LOG
 
+    def image(self, nvr: str) -> Path:
+        """The image ``nvr`` as it was installed, whatever images are built since."""
+        return self.folder / f"{nvr}.squashfs"
+
     def mark(self, name: str) -> None:
         """Note that ``name`` is finished now."""
         self.marks.append((name, self.log.stat().st_size))
@@ -80,24 +85,28 @@ def recorder(log: Path) -> tuple[dict[str, Any], ...]:
     return ({"driver": "blklogwrites", "log": target, "log-sector-size": 512},)
 
 
-def _facts(*images: NodeImage) -> dict[str, tuple[str, int]]:
-    return {image.nvr: (image.sha256, image.size) for image in images}
+def _begun(folder: Path, name: str, *images: NodeImage) -> Recording:
+    """An empty recording in the new folder ``folder``."""
+    folder.mkdir()
+    return Recording(folder, name, SIZE, {image.nvr: (image.sha256, image.size) for image in images})
 
 
-def _clean(folder: Path, *keep: str) -> None:
+def _ended(made: Recording, *images: NodeImage) -> None:
     """Only the recording and what the machines said stay."""
-    for file in folder.rglob("*"):
-        if file.is_file() and file.name not in keep and file.suffix != ".log":
+    made.save()
+    for file in made.folder.rglob("*"):
+        if file.is_file() and file.name not in (BASE, LOG, FACTS, AFTER) and file.suffix != ".log":
             file.unlink()
+    for image in images:
+        run(["cp", "--reflink=auto", image.path, made.image(image.nvr)])
 
 
 def record_install(folder: Path, name: str) -> None:
     """The installation on a blank disk (``install``), or over a node (``reinstall``)."""
     image = artefacts.node_image()
     context = Context(folder)
-    recording = Recording(folder, name, SIZE, _facts(image))
+    recording = _begun(folder, name, image)
     target = folder / f"{DISK}.raw"
-    folder.mkdir()
     if name == "reinstall":
         _copy_base(recording, target)
     else:
@@ -110,8 +119,7 @@ def record_install(folder: Path, name: str) -> None:
         recording.mark("installed")
         installer.power_off()
     recording.mark("off")
-    recording.save()
-    _clean(folder, BASE, LOG, FACTS)
+    _ended(recording, image)
 
 
 def _copy_base(recording: Recording, target: Path) -> None:
@@ -124,8 +132,7 @@ def _copy_base(recording: Recording, target: Path) -> None:
 def record_upgrade(folder: Path, name: str) -> None:
     """A settled node is upgraded; its disk as it is then is what the next recording begins with."""
     old, new = artefacts.node_image(), artefacts.node_image("2")
-    folder.mkdir()
-    recording = Recording(folder, name, SIZE, _facts(old, new))
+    recording = _begun(folder, name, old, new)
     os.link(settled_node() / f"{DISK}.raw", recording.base)
     with node_with(Context(folder), new, limit=LIMIT, filters=recorder(recording.log)) as node:
         node.check_running()
@@ -135,16 +142,14 @@ def record_upgrade(folder: Path, name: str) -> None:
         # What comes now is of no interest; the disk that stays must be a whole one.
         node.shell.run("sync")
     (folder / f"{DISK}.raw").rename(folder / AFTER)
-    recording.save()
-    _clean(folder, BASE, LOG, FACTS, AFTER)
+    _ended(recording, old, new)
 
 
 def record_trial(folder: Path, name: str) -> None:
     """The new layer is booted and marked good; the node is rolled back and forth, and loses the old image."""
     old, new = artefacts.node_image(), artefacts.node_image("2")
     before = recording("upgrade").folder / AFTER
-    folder.mkdir()
-    made = Recording(folder, name, SIZE, _facts(old, new))
+    made = _begun(folder, name, old, new)
     os.link(before, made.base)
     target = folder / f"{DISK}.raw"
     run(["cp", "--sparse=always", "--reflink=auto", before, target])
@@ -163,8 +168,7 @@ def record_trial(folder: Path, name: str) -> None:
         made.mark("removed")
         node.power_off()
     made.mark("off")
-    made.save()
-    _clean(folder, BASE, LOG, FACTS)
+    _ended(made, old, new)
 
 
 MAKERS: dict[str, Callable[[Path, str], None]] = {

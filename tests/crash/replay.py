@@ -26,6 +26,8 @@ PIECE = 64 << 10
 STEP = 1 << 20
 #: fallocate(2): the range becomes a hole, and the file keeps its size.
 PUNCH = 0x03
+#: What a hole of that length reads as.
+ZEROS = bytes(STEP)
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
 
@@ -35,6 +37,28 @@ def punch(file: IO[bytes], start: int, length: int) -> None:
     if length and _libc.fallocate(file.fileno(), PUNCH, start, length) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), file.name)
+
+
+def is_blank(data: bytes) -> bool:
+    """Nothing but zeros, and not more than STEP of them."""
+    return data == (ZEROS if len(data) == STEP else ZEROS[: len(data)])
+
+
+def filled(file: IO[bytes], start: int, length: int) -> Iterator[tuple[int, bytes]]:
+    """What a range of a sparse file has beside holes and zeros: (place in the file, at most STEP bytes)."""
+    place, end = start, start + length
+    while place < end:
+        try:
+            place = max(place, os.lseek(file.fileno(), place, os.SEEK_DATA))
+        except OSError:
+            # ENXIO: nothing but a hole up to the end (lseek(2)).
+            return
+        hole = min(end, os.lseek(file.fileno(), place, os.SEEK_HOLE)) if place < end else end
+        while place < hole:
+            data = os.pread(file.fileno(), min(STEP, hole - place), place)
+            if not is_blank(data):
+                yield place, data
+            place += len(data)
 
 
 class Replay:
@@ -97,12 +121,16 @@ class Replay:
             for done in range(0, length, STEP):
                 count = min(STEP, length - done)
                 data = b"" if one.entry.discard else self.log.read(one.entry, offset + done, count)
-                if data.strip(b"\0"):
-                    os.pwrite(self.file.fileno(), data, start + done)
-                else:
-                    punch(self.file, start + done, count)
+                self._put(start + done, data, count)
             for piece in _pieces(start, length):
                 self.content[piece] = hash((self.content[piece], one.entry.number, offset, length))
+
+    def _put(self, place: int, data: bytes, count: int) -> None:
+        """Let ``count`` bytes be ``data``, or zeros where there is none."""
+        if is_blank(data):
+            punch(self.file, place, count)
+        else:
+            os.pwrite(self.file.fileno(), data, place)
 
     def _save(self, one: Kept, undo: IO[bytes]) -> list[int]:
         numbers = []
@@ -122,10 +150,7 @@ class Replay:
                 count = min(STEP, length - done)
                 data = os.pread(undo.fileno(), count, place)
                 place += count
-                if data.strip(b"\0"):
-                    os.pwrite(self.file.fileno(), data, start + done)
-                else:
-                    punch(self.file, start + done, count)
+                self._put(start + done, data, count)
             for piece in _pieces(start, length):
                 self.content[piece] = next(taken)
         return place
@@ -142,16 +167,6 @@ def _copy(base: Optional[Path], work: Path, size: int) -> IO[bytes]:
     if base is None:
         return file
     with base.open("rb") as source:
-        place, end = 0, os.fstat(source.fileno()).st_size
-        while place < end:
-            try:
-                place = os.lseek(source.fileno(), place, os.SEEK_DATA)
-            except OSError:
-                # ENXIO: nothing but a hole up to the end (lseek(2)).
-                break
-            hole = os.lseek(source.fileno(), place, os.SEEK_HOLE)
-            while place < hole:
-                data = os.pread(source.fileno(), min(STEP, hole - place), place)
-                os.pwrite(file.fileno(), data, place)
-                place += len(data)
+        for place, data in filled(source, 0, os.fstat(source.fileno()).st_size):
+            os.pwrite(file.fileno(), data, place)
     return file

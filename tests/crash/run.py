@@ -144,12 +144,12 @@ def sources_key() -> str:
     return key_of(*(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
 
 
-def replayed(recording: Recording, choice: Choice, *, limit: float = 0.0) -> Result:
-    """Judge the chosen cuts, but those that are judged already; stops after ``limit`` seconds (0: never)."""
+def replayed(recording: Recording, choice: Choice, end: float = float("inf")) -> Result:
+    """Judge the chosen cuts, but those that are judged already, until the clock (time.monotonic) is past ``end``."""
     key = key_of(str(recording.folder), sources_key(), str(choice.seed), str(choice.subsets))
     file = _scratch() / f"{recording.name}-{key}.jsonl"
     known = {one["cut"]: one for one in map(json.loads, file.read_text().splitlines())} if file.exists() else {}
-    started = said = time.monotonic()
+    said = time.monotonic()
     with opened(recording) as one, file.open("a") as out:
         planned = cuts.plan(cuts.windows(one.replay.entries), choice.seed, choice.subsets)
         chosen = cuts.sample(planned, choice.seed, choice.count) if choice.count else planned
@@ -175,8 +175,8 @@ def replayed(recording: Recording, choice: Choice, *, limit: float = 0.0) -> Res
             if now - said > SAID:
                 said = now
                 print(f"  {recording.name}: {len(result.verdicts)} of {len(chosen)} cuts", flush=True)
-            if limit and now - started > limit:
-                print(f"  {recording.name}: stopped after {limit:g} s; the next run goes on here", flush=True)
+            if now > end:
+                print(f"  {recording.name}: stopped at its time; the next run goes on here", flush=True)
                 break
     return result
 

@@ -9,7 +9,7 @@ import pytest
 
 from org_ovirt_node.boot import files, grubcfg, grubenv
 from org_ovirt_node.mounts import mounted
-from tests.crash import bootcuts, cuts, grubview
+from tests.crash import bootcuts, bootfaults, cuts, grubview
 from tests.crash.bootcuts import NEW, OLD
 from tests.crash.replay import Replay
 from tests.crash.writelog import Log
@@ -51,6 +51,19 @@ def test_with_one_copy_of_the_menu_it_is_noticed(memory: Path, monkeypatch: pyte
 
     monkeypatch.setattr(files, "publish_menu", once)
     assert any("no whole menu" in wrong for wrong in some_cuts(memory, until="no whole menu"))
+
+
+def test_a_disk_that_cannot_be_written_ends_a_change_with_an_error_and_still_boots(memory: Path) -> None:
+    outcome = bootfaults.judged(memory, SEED, 4)
+    assert (outcome.tried, outcome.violations) == (4, [])
+    assert outcome.refused >= 3
+
+
+def test_errors_of_the_disk_that_nobody_asks_for_are_noticed(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)
+    monkeypatch.setattr(files, "make_visible", lambda boot: None)
+    outcome = bootfaults.judged(memory, SEED, 12)
+    assert any("not whole" in wrong for wrong in outcome.violations)
 
 
 def test_the_spare_menu_is_what_grub_takes_when_the_first_is_gone(memory: Path) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from org_ovirt_node.install.engine import STEPS
 from tests.crash import gpt
+from tests.support import deadly
 from tests.vm import artefacts
 from tests.vm.errors import check, check_equal
 from tests.vm.installer import InstallerMachine, running_installer
@@ -24,28 +27,14 @@ LIMIT = 5400.0
 #: Kills itself before, in or after a step of the list in code; "in" is when the step runs its second program, or its
 #: only one.  A step that runs none is killed after it.
 KILLER = """
-import dataclasses, os, signal, subprocess, sys
+import subprocess, sys
+from deadly import at_second, deadly
 from org_ovirt_node.cli import install as program
 from org_ovirt_node.install import runner
 name, where = sys.argv[1:3]
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-real = subprocess.run
-def second(*words, **more):
-    second.count += 1
-    result = real(*words, **more)
-    return die() if second.count == 2 else result
-second.count = 0
-def deadly(action):
-    def act(doing):
-        if where == "before":
-            die()
-        if where == "in":
-            subprocess.run = second
-        action(doing)
-        die()
-    return act
-runner.STEPS = tuple(dataclasses.replace(s, action=deadly(s.action)) if s.name == name else s for s in runner.STEPS)
+def arm():
+    subprocess.run = at_second(subprocess.run)
+runner.STEPS = deadly(runner.STEPS, name, where, arm)
 program.main(sys.argv[3:])
 """
 
@@ -72,6 +61,7 @@ def install_kill_steps(context: Context) -> None:
         text = kickstart(url, check_line=f"--sha256={image.sha256}")
         installer.shell.put(KICKSTART, text.encode())
         installer.shell.put("/root/killer.py", KILLER.encode())
+        installer.shell.put("/root/deadly.py", Path(deadly.__file__).read_bytes())
         names = [step.name for step in STEPS]
         # Before a step is after the one before it; the first and the last are killed on both sides.
         kills = [(names[0], "before"), *((name, "in") for name in names), (names[-1], "before"), (names[-1], "after")]
