@@ -159,7 +159,8 @@ def check_image(node: Node, image: NodeImage) -> None:
         device = check_verity(node, image, device)
     digest = shell.text(f"head -c {image.size} {device} | sha256sum", READ_IMAGE).split()[0]
     check_equal(digest, image.sha256, "SHA-256 of the image LV")
-    group = shell.text(f"lvs --noheadings -o vg_name {device}")
+    group = shell.text(f"lvs --noheadings -o vg_name -S lv_name={image.nvr}")
+    check_equal(device, shell.text(f"realpath -e /dev/{group}/{image.nvr}"), "the volume that the image is on")
     volumes = lvs(shell, group)
     for name, tag in ((image.nvr, "imgbased:base"), (f"{image.nvr}+1", "imgbased:layer"), ("var", "imgbased:volume")):
         check(name in volumes, f"the VG {group} has no volume {name}: {sorted(volumes)}")
