@@ -134,7 +134,7 @@ def look(node: Node, image: NodeImage) -> Copy:
     return Copy(found, pool)
 
 
-@scenario("oem-first-boot", issues=(7,), limit=2400)
+@scenario("oem-first-boot", issues=(7,), core=True, limit=2400)
 def oem_first_boot(context: Context) -> None:
     """Two copies of one disk image become two nodes on disks four times as large, told by a medium and by a person."""
     image = artefacts.node_image()
