@@ -142,7 +142,7 @@ def boot_some(recording: Recording, choice: Choice, count: int, end: float) -> t
 
     Begins none when the clock (time.monotonic) is past ``end``.
     """
-    known = run.Booted(recording, choice)
+    known = run.Booted(recording)
     if count and time.monotonic() < end:
         with run.opened(recording) as one:
             chosen = cuts.sample(planned(one, choice), random.Random(choice.seed).randrange(1 << 30), count)

@@ -144,10 +144,14 @@ def sources_key() -> str:
     return key_of(*(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))))
 
 
+def state_key(recording: Recording) -> str:
+    """A key of what verdicts depend on; a cut's name says all else of it, whoever chose it."""
+    return key_of(str(recording.folder), sources_key())
+
+
 def replayed(recording: Recording, choice: Choice, end: float = float("inf")) -> Result:
     """Judge the chosen cuts, but those that are judged already, until the clock (time.monotonic) is past ``end``."""
-    key = key_of(str(recording.folder), sources_key(), str(choice.seed), str(choice.subsets))
-    file = _scratch() / f"{recording.name}-{key}.jsonl"
+    file = _scratch() / f"{recording.name}-{state_key(recording)}.jsonl"
     known = {one["cut"]: one for one in map(json.loads, file.read_text().splitlines())} if file.exists() else {}
     said = time.monotonic()
     with opened(recording) as one, file.open("a") as out:
@@ -184,9 +188,8 @@ def replayed(recording: Recording, choice: Choice, end: float = float("inf")) ->
 class Booted:
     """Which cuts of a recording were booted, kept in a file; "" says that all was well."""
 
-    def __init__(self, recording: Recording, choice: Choice) -> None:
-        key = key_of(str(recording.folder), sources_key(), str(choice.seed), str(choice.subsets))
-        self.file = _scratch() / f"boots-{recording.name}-{key}.json"
+    def __init__(self, recording: Recording) -> None:
+        self.file = _scratch() / f"boots-{recording.name}-{state_key(recording)}.json"
         self.results: dict[str, str] = json.loads(self.file.read_text()) if self.file.exists() else {}
 
     def note(self, cut: str, said: str) -> None:
