@@ -127,8 +127,10 @@ def replay(
         done, wrong = boot_some(recording, choice, share, end)
         violations = len(result.violations) + len(wrong)
         seconds = round(time.monotonic() - started)
-        print(f"{name}: {len(result.verdicts)} cuts, {done} boots, {violations} violations, {seconds} s", flush=True)
+        counted = f"{len(result.verdicts)} cuts, {done} boots, {violations} violations, {len(result.left)} left"
+        print(f"{name}: {counted}, {seconds} s", flush=True)
         figures = {"cuts": len(result.verdicts), "boots": done, "violations": violations, "seed": choice.seed}
+        figures["left"] = len(result.left)
         operations: dict[str, int] = {}
         for verdict in result.verdicts.values():
             operations[verdict["operation"]] = operations.get(verdict["operation"], 0) + 1
@@ -154,10 +156,11 @@ def boot_some(recording: Recording, choice: Choice, count: int, end: float) -> t
                 said = boots.booted(one, cut, run.STATE / f"boot-{recording.name}-{cut.name}")
                 known.note(cut.name, said)
                 print(f"  {recording.name}: {said or 'all well'} after {time.monotonic() - began:.0f} s", flush=True)
-    wrong = [f"{name}: {said}" for name, said in known.results.items() if said]
+    tried = {name: said for name, said in known.results.items() if said != boots.LEFT}
+    wrong = [f"{name}: {said}" for name, said in tried.items() if said]
     for line in wrong:
         print(f"  {recording.name} booted, cut {line}", flush=True)
-    return len(known.results), wrong
+    return len(tried), wrong
 
 
 def planned(one: Opened, choice: Choice) -> list[cuts.Cut]:

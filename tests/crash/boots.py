@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from tests.crash.cuts import Cut
-from tests.crash.judge import NODE
+from tests.crash.judge import LVM, NODE
 from tests.crash.record import BUSY, Recording
 from tests.crash.run import Opened
 from tests.vm.artefacts import NodeImage
@@ -20,10 +20,12 @@ from tests.vm.upgrades import DISK, environment, medium, prepare, state, update
 
 #: Seconds for a boot, and for the operation after it.
 LIMIT = 3000.0
+#: What is said of a cut that is not booted, for LVM has lost its metadata in it.
+LEFT = "left to LVM"
 
 
 def booted(one: Opened, cut: Cut, folder: Path) -> str:
-    """Boot ``cut`` and finish what it interrupted; what went wrong, or "".
+    """Boot ``cut`` and finish what it interrupted; what went wrong, or "", or LEFT.
 
     A disk with nothing to boot is installed to; then that is booted.
     """
@@ -34,6 +36,8 @@ def booted(one: Opened, cut: Cut, folder: Path) -> str:
             verdict = one.verdict(cut)
             if verdict.wrong:
                 return f"it is not sound: {verdict.wrong[0]}"
+            if any(one.startswith(LVM) for one in verdict.left):
+                return LEFT
             disk = _overlay(one.replay.work, folder)
             if verdict.state != NODE:
                 _install(one.recording, disk, folder)

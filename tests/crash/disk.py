@@ -37,6 +37,8 @@ class Content:
     wrong: str
     paths: dict[str, str]
     texts: dict[str, bytes]
+    #: Its superblock was torn, and mended from a copy.
+    torn: bool = False
 
 
 class Disk:
@@ -175,15 +177,17 @@ class Disk:
         file, mount = self.folder / "volume", self.folder / "mount"
         self.extract(runs, file, size)
         try:
+            before = len(filesystems.torn_superblocks)
             wrong = filesystems.replay_and_check(file, mount)
+            torn = len(filesystems.torn_superblocks) > before
             if wrong or not names:
-                return Content(wrong, {}, {})
+                return Content(wrong, {}, {}, torn)
             fstype = filesystems.kind(file)
             options = ["ro", "noload"] if fstype == "ext4" else ["ro", "norecovery", "nouuid"]
             with mounted(str(file), mount, fstype=fstype, options=options):
                 found = filesystems.digests(mount, names)
                 read = {str(one.relative_to(mount)): one.read_bytes() for text in texts for one in mount.glob(text)}
-            return Content("", found, read)
+            return Content("", found, read, torn)
         finally:
             file.unlink()
 

@@ -17,7 +17,7 @@ from org_ovirt_node.node import lvm
 from org_ovirt_node.node.layers import BootState, argument, image_of
 from tests.crash.disk import Disk
 from tests.crash.grubview import GrubView, boot_state, parse_menu
-from tests.crash.lvmtext import Group, MetadataError
+from tests.crash.lvmtext import Group, MetadataError, TornText
 from tests.crash.thin import ThinError
 
 #: GRUB's folder on the demo node's /boot.
@@ -28,6 +28,8 @@ ETC = "upper/etc"
 NOISE = (f"{ETC}/lvm/archive/", f"{ETC}/lvm/backup/")
 TEXTS = ("loader/entries/*.conf", f"{GRUB}/grubenv", f"{GRUB}/entries.cfg", f"{GRUB}/grub.cfg")
 NOTHING, NODE = "nothing", "node"
+#: What of :attr:`Verdict.left` keeps a node from booting begins with this.
+LVM = "LVM"
 
 
 @dataclass
@@ -52,15 +54,20 @@ class Reference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a cut left: nothing to boot or a node, what GRUB boots, and every violation in a sentence."""
+    """What a cut left: nothing to boot or a node, what GRUB boots, and every violation in a sentence.
+
+    ``left`` is what the disk or LVM has lost by itself, in whatever order we write (docs/reliability.md).
+    """
 
     cut: str
     state: str
     next: str = ""
     wrong: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        return {"cut": self.cut, "state": self.state, "next": self.next, "wrong": list(self.wrong)}
+        found = {"cut": self.cut, "state": self.state, "next": self.next, "wrong": list(self.wrong)}
+        return {**found, "left": list(self.left)}
 
 
 def learn(disk: Disk, reference: Reference) -> None:
@@ -100,7 +107,7 @@ def judge(disk: Disk, reference: Reference, images: Mapping[str, tuple[str, int]
     found = Looking(disk, reference, images)
     booted = state_of(view).next
     wrong = list(dict.fromkeys(found.problems(view)))
-    return Verdict(name, NODE, booted, tuple(wrong))
+    return Verdict(name, NODE, booted, tuple(wrong), tuple(dict.fromkeys(found.left)))
 
 
 def reference_has_node(disk: Disk) -> bool:
@@ -120,6 +127,7 @@ class Looking:
         self.disk = disk
         self.reference = reference
         self.images = images
+        self.left: list[str] = []
 
     def problems(self, view: GrubView) -> Iterator[str]:
         """Everything that is wrong."""
@@ -134,6 +142,9 @@ class Looking:
         yield from self._linux_boot()
         try:
             group = self.disk.group()
+        except TornText as exc:
+            self.left.append(f"{LVM}: {exc}")
+            return
         except MetadataError as exc:
             yield f"LVM: {exc}"
             return
@@ -152,6 +163,8 @@ class Looking:
 
     def _linux_boot(self) -> Iterator[str]:
         content = self.disk.boot(TEXTS)
+        if content.torn:
+            self.left.append("/boot: the superblock was torn")
         if content.wrong:
             yield f"/boot: {content.wrong}"
             return
@@ -214,6 +227,8 @@ class Looking:
         except (ThinError, MetadataError) as exc:
             yield f"{name}: {exc}"
             return
+        if content.torn:
+            self.left.append(f"{name}: the superblock was torn")
         if content.wrong:
             yield f"{name}: {content.wrong}"
         elif names:

@@ -38,6 +38,14 @@ def crc(data: bytes) -> int:
     return ~zlib.crc32(data, ~INITIAL_CRC & 0xFFFFFFFF) & 0xFFFFFFFF
 
 
+class TornText(MetadataError):
+    """The header has come to the disk before the text that it points to.
+
+    LVM writes both with no flush in between (lib/format_text/format-text.c), so a disk whose cache is lost with the
+    power may keep one and not the other.
+    """
+
+
 @dataclass(frozen=True)
 class Segment:
     """A piece of an LV, in extents; ``data`` is what LVM's text says of it."""
@@ -137,7 +145,7 @@ def _text(disk: IO[bytes], start: int, length: int) -> Optional[str]:
     else:
         text = disk.read(count)
     if crc(text) != text_crc:
-        raise MetadataError("the text of the metadata has another checksum than its header says")
+        raise TornText("the text of the metadata has another checksum than its header says")
     return text.rstrip(b"\0").decode()
 
 

@@ -12,7 +12,7 @@ FIGURES = artefacts.PROJECT / "build" / "reliability.json"
 PAGE = artefacts.PROJECT / "docs" / "reliability.md"
 BEGIN, END = "<!-- table: python -m tests.crash table -->", "<!-- end of the table -->"
 #: Keys of the file that are sums over its parts.
-SUMS = ("cuts", "boots", "kills", "faults", "fuzz", "violations")
+SUMS = ("cuts", "boots", "kills", "faults", "fuzz", "violations", "left")
 
 
 def load(file: Path = FIGURES) -> dict[str, Any]:

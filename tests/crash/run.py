@@ -53,6 +53,11 @@ class Result:
     def violations(self) -> list[dict[str, Any]]:
         return [one for one in self.verdicts.values() if one["wrong"]]
 
+    @property
+    def left(self) -> list[dict[str, Any]]:
+        """Those with something that is the disk's or LVM's to lose."""
+        return [one for one in self.verdicts.values() if one["left"]]
+
 
 @dataclass
 class Opened:
@@ -69,7 +74,11 @@ class Opened:
         found = judge(self.disk, self.reference, self.recording.images, cut.name)
         phase = operations.at(self.phases, cut.window.first)
         allowed = phase.allowed if cut.window.first > 0 else phase.now
-        return Verdict(found.cut, found.state, found.next, (*found.wrong, *unexpected(found, allowed)))
+        # What was flushed is nobody's to lose.
+        lost = found.left if cut.seed is None else ()
+        return Verdict(
+            found.cut, found.state, found.next, (*found.wrong, *lost, *unexpected(found, allowed)), found.left
+        )
 
     def at_marks(self) -> list[tuple[Phase, Cut]]:
         """For each phase what was on the disk for certain when it began."""

@@ -96,6 +96,14 @@ def test_damaged_metadata_is_seen(tmp_path: Path, spoil: int, said: str) -> None
         read(tmp_path, pv(TEXT, spoil=spoil))
 
 
+def test_only_a_text_that_came_after_its_header_is_left_to_lvm(tmp_path: Path) -> None:
+    with pytest.raises(lvmtext.TornText):
+        read(tmp_path, pv(TEXT, spoil=MDA + 1024 + 50))
+    with pytest.raises(lvmtext.MetadataError) as caught:
+        read(tmp_path, pv(TEXT, spoil=MDA + 30))
+    assert not isinstance(caught.value, lvmtext.TornText)
+
+
 def test_a_damaged_label_is_no_pv(tmp_path: Path) -> None:
     file = tmp_path / "pv"
     file.write_bytes(pv(TEXT, spoil=SECTOR + 40))
