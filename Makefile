@@ -11,8 +11,9 @@ help: ## show this
 demo: ## build the demo image, install it in a virtual machine, boot it and look at it
 	$(PYTHON) -m tests.vm demo
 
-check: lint unit ## linters, types, unit tests and the core virtual machine scenarios
+check: lint unit ## linters, types, unit tests, the core virtual machine scenarios, and power cuts in an update
 	$(PYTHON) -m tests.vm core
+	$(PYTHON) -m tests.crash short
 
 lint: ## ruff, mypy, bandit, shellcheck
 	$(PYTHON) -m ruff check .
