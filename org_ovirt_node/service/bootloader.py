@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from pyanaconda.modules.common.task import sync_run_task
 from pyanaconda.modules.common.util import is_module_available
 
 from org_ovirt_node.anaconda_compat import set_property
+from org_ovirt_node.errors import BootError
 from org_ovirt_node.kickstart.model import BootloaderRequest
 
 #: BootloaderMode of Anaconda's storage module.
@@ -20,6 +21,28 @@ DISABLED, ENABLED, SKIPPED = 0, 1, 2
 TIMEOUT_UNSET, DEFAULT_TIMEOUT = -1, 5
 #: The task of Anaconda's that finds what the disks, consoles and the network need on the kernel command line.
 COLLECT = "Collect kernel arguments"
+#: What Anaconda's module keeps of options that a node's boot loader does not have: whether it was given, the option as
+#: it is written in a kickstart, and what to do about it.
+REFUSED: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
+    (
+        lambda proxy: int(proxy.BootloaderMode) == DISABLED,
+        "--disabled",
+        "A node needs its boot loader; --location=none leaves out only the boot sectors.",
+    ),
+    (lambda proxy: bool(proxy.IsPasswordSet), "--password", "Remove it from the kickstart."),
+    (lambda proxy: bool(proxy.KeepMBR), "--nombr", "Say --location=none, which leaves the boot sectors alone."),
+    (
+        lambda proxy: bool(proxy.KeepBootOrder),
+        "--leavebootorder",
+        "The node's own entry is put first; change the order after the installation with efibootmgr.",
+    ),
+    (lambda proxy: bool(proxy.DriveOrder), "--driveorder", "Give --boot-drive=DISK."),
+    (
+        lambda proxy: str(proxy.GetDefaultType()) != "DEFAULT",
+        "--extlinux or --sdboot",
+        "A node boots by GRUB, which counts the tries of a new layer.",
+    ),
+)
 #: SELinux modes of Anaconda's security module (pykickstart.constants).
 SELINUX_MODES = {0: "disabled", 1: "enforcing", 2: "permissive"}
 
@@ -43,11 +66,19 @@ class BootLoader:
         """False where the kickstart says that no boot loader is to be installed."""
         return self.mode == ENABLED
 
+    def check(self) -> None:
+        """Refuse what a node's boot loader does not have; to be asked before a disk is written.
+
+        Raises BootError, which names the option.
+        """
+        proxy = self._proxy
+        for given, option, hint in REFUSED:
+            if given(proxy):
+                raise BootError(f"'bootloader {option}' is not supported by oVirt Node", hint=hint)
+
     def switch_off(self) -> None:
         """Anaconda's own steps do nothing from now on."""
-        mode = int(self._proxy.BootloaderMode)
-        if mode != DISABLED:
-            self.mode = mode
+        self.mode = int(self._proxy.BootloaderMode)
         set_property(self._proxy, "BootloaderMode", DISABLED)
 
     def switch_back(self) -> None:

@@ -12,7 +12,7 @@ from pyanaconda.core.configuration.anaconda import conf
 from pyanaconda.modules.common.task import Task
 
 from org_ovirt_node.anaconda_compat import PayloadInstallationError, installation_error
-from org_ovirt_node.errors import BootError, NodeError, PayloadError
+from org_ovirt_node.errors import NodeError, PayloadError
 from org_ovirt_node.install import handover
 from org_ovirt_node.install.handover import Handover
 from org_ovirt_node.install.options import Options
@@ -120,10 +120,7 @@ class PrepareTask(NodeTask):
                 f"{SECTION}: an installation into a directory has no volumes for a node",
                 hint="Install to a disk, or to a disk image with --image.",
             )
-        if storage_facts.password_is_set():
-            raise BootError(
-                "'bootloader --password' is not supported by oVirt Node", hint="Remove it from the kickstart."
-            )
+        self._session.boot_loader.check()
         for warning in storage_facts.check(storage_facts.read_planned(), self._section, facts):
             self._task_progress.detail(warning)
         self._session.boot_loader.switch_off()

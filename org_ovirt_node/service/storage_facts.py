@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyanaconda.modules.common.constants.objects import BOOTLOADER, DEVICE_TREE
+from pyanaconda.modules.common.constants.objects import DEVICE_TREE
 from pyanaconda.modules.common.constants.services import STORAGE
 from pyanaconda.modules.common.structures.storage import DeviceData, DeviceFormatData
 
@@ -183,8 +183,3 @@ def _check_absent(mounts: Iterable[str], novolumes: Iterable[str]) -> None:
                 f"novolume {mountpoint} is asked for and the partitioning makes one",
                 hint=f"Leave the logvol line of {mountpoint} out, or novolume.",
             )
-
-
-def password_is_set() -> bool:
-    """True when the kickstart gives the boot loader a password, which our grub.cfg does not have."""
-    return bool(STORAGE.get_proxy(BOOTLOADER).IsPasswordSet)
