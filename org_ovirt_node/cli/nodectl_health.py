@@ -45,10 +45,12 @@ def mark_good(options: argparse.Namespace, places: Places) -> int:
 
 
 def note_bad(options: argparse.Namespace, places: Places) -> int:
-    """``bad``: the boot has failed; the unit that calls this reboots a layer that is on trial."""
+    """``bad``: the boot has failed; the unit that calls this reboots unless the status is 0."""
     reason = health.boot_bad(places)
-    print(f"{health.ERROR if options.journal else ''}this boot has failed: {reason}")
-    return 0
+    reboot = health.worth_a_reboot(places)
+    stays = "" if reboot else "; this layer is the default already, so there is nothing that a reboot falls back to"
+    print(f"{health.ERROR if options.journal else ''}this boot has failed: {reason}{stays}")
+    return 1 if reboot else 0
 
 
 ACTIONS = {"run": run_checks, "good": mark_good, "bad": note_bad}

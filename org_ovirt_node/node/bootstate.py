@@ -91,6 +91,12 @@ def mark_good(boot: Path, layer: str) -> None:
     The variables come first: a power cut in between leaves a good layer with a trial's arguments, never a layer that
     uses up its tries without being able to end a hopeless boot.
     """
+    save_good(boot, layer)
+    end_trial(boot, layer)
+
+
+def save_good(boot: Path, layer: str) -> None:
+    """The first half of :func:`mark_good`: GRUB's variables, after which ``layer`` is the default."""
     state = boot_state(boot)
     keep = replace(state, saved=layer, names=(*state.names, layer))
     # A trial of another layer goes on only while it has tries left.
@@ -101,10 +107,14 @@ def mark_good(boot: Path, layer: str) -> None:
     wanted = variables(keep)
     if variables(state) != wanted or state.saved != layer or not state.sound:
         write_variables(boot, wanted)
+
+
+def end_trial(boot: Path, layer: str) -> None:
+    """The second half of :func:`mark_good`: the entry without a trial's arguments, first in the menu."""
     entry = next((entry for entry in bls.read_all(boot) if entry.name == layer), None)
     if entry is not None and trial.on_trial(entry.options):
         write_entry(boot, replace(entry, options=trial.without_trial(entry.options)), layer)
-    elif state.first != layer:
+    elif boot_state(boot).first != layer:
         publish(boot, layer)
 
 

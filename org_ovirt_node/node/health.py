@@ -12,15 +12,16 @@ import os
 import stat
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.boot import efi, loader, trial
 from org_ovirt_node.boot.files import write_durably
-from org_ovirt_node.errors import CommandError, NodeError
-from org_ovirt_node.node import bootstate, journal, lvm
-from org_ovirt_node.node.layers import boot_state, config, image_of, running_layer, state
+from org_ovirt_node.errors import CommandError, Interrupted, NodeError
+from org_ovirt_node.node import bootstate, journal, lock, lvm
+from org_ovirt_node.node.layers import BootState, boot_state, config, image_of, running_layer, state
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.run import clean_environment, run
 
@@ -30,6 +31,8 @@ FOLDER = "etc/ovirt-node/health.d"
 REQUIRED, WANTED = "required.d", "wanted.d"
 #: Seconds for one program; a boot must not wait for ever for a check that hangs.
 LIMIT = 300.0
+#: Seconds that marking a layer good waits for another nodectl; the unit gives up a boot after 15 minutes.
+PATIENCE = 300.0
 #: What a fallback and a failed boot leave for motd and check.
 FILE = "health.json"
 #: A priority of syslog(3) in front of a line, as sd-daemon(3) has it.
@@ -129,36 +132,71 @@ def last_fallback(places: Places) -> Optional[Fallback]:
         return None
 
 
-def boot_good(places: Places) -> str:
+def boot_good(places: Places, patience: float = PATIENCE) -> str:
     """The boot has succeeded: mark a layer on trial good, notice a fallback; says what was done.
 
-    Raises NodeError when /boot cannot be changed.
+    Once GRUB's variables say which layer is good, what fails is told and ends nothing: the boot would count as failed,
+    and another one would be no better.  Raises NodeError when the variables cannot be written, or another program
+    changes what is booted for longer than ``patience`` seconds.
     """
     layer = running_layer(places.cmdline)
     if not layer:
         return "this host does not run from a layer"
+    hint = "Run 'nodectl health good' again when it has ended."
+    with lock.locked("marking the layer good", places.lock, other="another nodectl", hint=hint, patience=patience):
+        return _boot_good(places, layer)
+
+
+def _boot_good(places: Places, layer: str) -> str:
     before = boot_state(places.boot)
     options = places.cmdline.read_text(encoding="utf-8", errors="replace")
-    tried = trial.on_trial(options) and before.saved != layer
-    if tried or before.saved not in before.names or not before.sound:
-        bootstate.mark_good(places.boot, layer)
-        said = f"{layer} is marked good"
-    else:
-        # Booted by choice or by fallback: the default stays what it is.
-        bootstate.mark_good(places.boot, before.saved)
-        said = f"{layer} runs; the default is {before.saved}"
-    gone = _given_up(before.trial, before.pending, before.failed, layer, places)
-    if gone:
-        _keep_fallback(places, gone, layer)
+    lost = before.saved not in before.names or not before.sound
+    # Without the variable somebody has chosen another layer meanwhile, or this one in GRUB's menu.
+    tried = trial.on_trial(options) and before.saved != layer and (lost or before.trial == layer)
+    # Booted by choice or by fallback: the default stays what it is.
+    default = layer if tried or lost else before.saved
+    _save_good(places, default)
+    said = f"{layer} is marked good" if tried or lost else f"{layer} runs; the default is {default}"
+    said += _attempt(f"{places.good} was not written", lambda: write_durably(places.good, f"{layer}\n".encode(), 0o644))
+    failed = _attempt(f"the boot entry of {default} stays as it is", lambda: bootstate.end_trial(places.boot, default))
+    gone = given_up(before, layer, places)
+    if gone is not None:
+        failed += _attempt("the fallback was not noted", lambda: _keep_fallback(places, gone))
         said = f"the layer {gone.failed} did not become healthy and was given up; {layer} runs instead: {gone.reason}"
-    elif tried:
-        (places.state / FILE).unlink(missing_ok=True)
-        _note_good(places, layer)
-        _drop_tags(places, layer)
+    elif tried or _unsettled(places, layer, default):
+        failed += _attempt("the update was not noted as good", lambda: _note_good(places, layer))
+        failed += _attempt("tags of its volumes stay", lambda: _drop_tags(places, layer))
         said += refresh_loader(places)
-    places.good.parent.mkdir(parents=True, exist_ok=True)
-    places.good.write_text(layer + "\n", encoding="utf-8")
-    return said
+    return said + failed
+
+
+def _save_good(places: Places, layer: str) -> None:
+    try:
+        bootstate.save_good(places.boot, layer)
+    except Interrupted:
+        raise
+    except (NodeError, OSError) as exc:
+        if boot_state(places.boot).saved != layer:
+            raise NodeError(f"{layer} could not be made the default: {exc}", hint="Is /boot full or damaged?") from exc
+        log.warning("%s is the default, but: %s", layer, exc)
+
+
+def _attempt(what: str, action: Callable[[], None]) -> str:
+    """Do what no boot depends on; returns how it failed, as the end of a sentence, empty when it did not."""
+    try:
+        action()
+    except Interrupted:
+        raise
+    except (NodeError, OSError) as exc:
+        log.warning("%s: %s", what, exc)
+        return f"; {what}: {exc}"
+    return ""
+
+
+def _unsettled(places: Places, layer: str, default: str) -> bool:
+    """True when an earlier boot of the running layer marked it good, and was cut short or failed after that."""
+    update = journal.load(places.state)
+    return layer == default and update is not None and update.layer == layer and update.undecided
 
 
 def refresh_loader(places: Places) -> str:
@@ -172,18 +210,23 @@ def refresh_loader(places: Places) -> str:
         return ""
     try:
         done = efi.refresh(places.image_tree, esp, loader.find_grub(places.image_tree).name)
+    except Interrupted:
+        raise
     except (NodeError, OSError) as exc:
         log.exception("the boot loader was not refreshed")
         return f"; the boot loader on {esp} stays as it was: {exc}"
     return f"; the boot loader on {esp} is this image's now: {', '.join(done)}" if done else ""
 
 
-def _given_up(on_trial: str, pending: bool, failed: str, layer: str, places: Places) -> Optional[Fallback]:
-    """The fallback that this boot is, if it is one: by GRUB's variables, or by the journal where they were lost."""
+def given_up(boot: BootState, layer: str, places: Places) -> Optional[Fallback]:
+    """The fallback that this boot is, if it is one that was not noted yet.
+
+    By GRUB's variables in ``boot``, or by the journal where they were lost.
+    """
     update = journal.load(places.state)
-    name = failed if failed and failed != layer else ""
+    name = boot.failed if boot.failed and boot.failed != layer else ""
     lost = ""
-    forgotten = not name and not pending and not on_trial and update is not None and update.undecided
+    forgotten = not name and not boot.pending and not boot.trial and update is not None and update.undecided
     if forgotten and update is not None and update.previous == layer and update.layer not in ("", layer):
         name, lost = update.layer, "GRUB's environment block was lost, so it was not tried"
     if not name:
@@ -195,7 +238,7 @@ def _given_up(on_trial: str, pending: bool, failed: str, layer: str, places: Pla
     return Fallback(name, layer, reason or "its boots came to no end (a panic, a root that was not found, or a reset)")
 
 
-def _keep_fallback(places: Places, fallback: Fallback, layer: str) -> None:
+def _keep_fallback(places: Places, fallback: Fallback) -> None:
     write_durably(places.state / FILE, (json.dumps({"format": 1, **asdict(fallback)}) + "\n").encode())
     update = journal.load(places.state)
     if update is not None and update.layer == fallback.failed:
@@ -204,6 +247,7 @@ def _keep_fallback(places: Places, fallback: Fallback, layer: str) -> None:
 
 
 def _note_good(places: Places, layer: str) -> None:
+    (places.state / FILE).unlink(missing_ok=True)
     update = journal.load(places.state)
     if update is not None and update.layer == layer:
         update.good = time.strftime(journal.TIME, time.gmtime())
@@ -212,14 +256,25 @@ def _note_good(places: Places, layer: str) -> None:
 
 def _drop_tags(places: Places, layer: str) -> None:
     """An update that was killed after its last write but one: its volumes are complete, as this boot shows."""
+    node = state(config(places.config)["vg"], places.boot, places.cmdline)
+    found = [node.group.find(name) for name in (layer, image_of(layer))]
+    names = [volume.name for volume in found if volume is not None and volume.incomplete]
+    if names:
+        lvm.drop_tags(node.group.name, names, [lvm.TAG_INCOMPLETE])
+
+
+def worth_a_reboot(places: Places) -> bool:
+    """Can GRUB boot anything else than the running layer, or count a try of it?
+
+    False when the running layer is the default already: a reboot of it would repeat itself for ever.
+    """
     try:
-        node = state(config(places.config)["vg"], places.boot, places.cmdline)
-        found = [node.group.find(name) for name in (layer, image_of(layer))]
-        names = [volume.name for volume in found if volume is not None and volume.incomplete]
-        if names:
-            lvm.drop_tags(node.group.name, names, [lvm.TAG_INCOMPLETE])
-    except NodeError as exc:
-        log.warning("tags stay: %s", exc)
+        return boot_state(places.boot).good != running_layer(places.cmdline)
+    except Interrupted:
+        raise
+    except (NodeError, OSError) as exc:
+        log.warning("it is not known what GRUB boots next: %s", exc)
+        return True
 
 
 def boot_bad(places: Places) -> str:
@@ -229,8 +284,7 @@ def boot_bad(places: Places) -> str:
     if noted is not None and noted.failed == running_layer(places.cmdline) and not noted.running:
         # The health checks know better what it was.
         return noted.reason
-    record(places, reason)
-    return reason
+    return reason + _attempt("it could not be kept", lambda: record(places, reason))
 
 
 def _failed_units() -> str:

@@ -26,21 +26,34 @@ def locked(
     *,
     other: str = "an update",
     hint: str = "Let it end, or stop it with 'nodectl update --cancel'.",
+    patience: float = 0.0,
 ) -> Iterator[None]:
-    """Hold the lock for the length of the block.  Raises NodeError when another program, ``other``, has it."""
+    """Hold the lock for the length of the block.
+
+    Raises NodeError when another program, ``other``, has it, and still has it after ``patience`` seconds.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise NodeError(
-                f"{what} has to wait: {other} is running (process {holder(path) or 'unknown'})", hint=hint
-            ) from exc
+        deadline = time.monotonic() + patience
+        while not _taken(descriptor):
+            if time.monotonic() >= deadline:
+                raise NodeError(
+                    f"{what} has to wait: {other} is running (process {holder(path) or 'unknown'})", hint=hint
+                )
+            time.sleep(LOOK)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def holder(path: Path = LOCK) -> int:

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from org_ovirt_node.boot import bls, files, grubcfg, hostinitrd
+from org_ovirt_node.boot import bls, files, grubcfg, hostinitrd, trial
 from org_ovirt_node.boot.hostinitrd import HostFile
-from org_ovirt_node.node import lvm
+from org_ovirt_node.node import bootstate, journal, lvm
 from org_ovirt_node.node.places import Places
 from tests.support import fakelvm
 
@@ -25,7 +25,7 @@ MIB = 1 << 20
 VG, PVID = "onn", "AbCdEf-1234-5678-9abc-def0-1234-GhIjKl"
 DEVICES = f"IDTYPE=sys_wwid IDNAME=x DEVNAME=/dev/vda3 PVID={PVID.replace('-', '')} PART=3\n"
 KERNEL = "6.12.0-test"
-OLD, NEW = "node-1.0-1", "node-1.0-2"
+OLDER, OLD, NEW = "node-0.9-1", "node-1.0-1", "node-1.0-2"
 #: What a generic initramfs has at the least.
 MODULES = ("squashfs", "overlay", "virtio_blk", "xfs", "dm-verity")
 INITRAMFS = (
@@ -182,6 +182,33 @@ def make_node(home: Path) -> FakeNode:
     node.booted(f"{OLD}+1")
     (home / "calls.log").write_text("")
     return node
+
+
+def make_node_on_trial(home: Path) -> FakeNode:
+    """A node with three images that runs OLD+1, and NEW+1 on trial with three tries; the stand-ins must be on PATH."""
+    node = make_node(home)
+    node.add_layer(OLDER, 50, [])
+    node.add_layer(NEW, 200, [])
+    path = bls.entry_path(node.places.boot, f"{NEW}+1")
+    path.write_text(path.read_text().replace("user=first", "user=first " + " ".join(trial.ARGUMENTS)))
+    bootstate.start_trial(node.places.boot, f"{NEW}+1", 3, f"{OLD}+1")
+    update = journal.Journal(NEW, f"{NEW}+1", f"{OLD}+1", finished="2026-01-01T00:00:00Z")
+    journal.save(update, node.places.state)
+    return node
+
+
+def tries_used(node: FakeNode, used: int) -> None:
+    """What GRUB leaves after ``used`` boots of a layer that had three tries, as boot/grubcfg.py writes it."""
+    left = 3 - used
+    values = {**node.grubenv, "trial_tries": str(max(left, 0))}
+    if left < 0:
+        values["trial_failed"] = node.grubenv["trial_entry"]
+    files.write_environment(node.places.boot, "grub", values)
+
+
+def entry_options(node: FakeNode, layer: str) -> str:
+    """The kernel arguments of the layer's entry."""
+    return next(entry.options for entry in bls.read_all(node.places.boot) if entry.name == layer)
 
 
 def _programs(home: Path) -> None:

@@ -14,53 +14,41 @@ from org_ovirt_node.errors import BootError, NodeError
 from org_ovirt_node.mounts import mounted
 from org_ovirt_node.node import bootstate, check, checkfacts, health, journal, listing, lvm, motd, remove, rollback
 from org_ovirt_node.node.layers import NodeState, boot_state, state
-from tests.support.fakenode import NEW, OLD, VG, FakeNode, make_node, path_with_fakes
+from tests.support.fakenode import (
+    NEW,
+    OLD,
+    OLDER,
+    VG,
+    FakeNode,
+    entry_options,
+    make_node_on_trial,
+    path_with_fakes,
+    tries_used,
+)
 
-OLDER = "node-0.9-1"
 POOL_SPACE = "checking_available_space_in_thinpool"
 
 
 @pytest.fixture
 def node(memory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
     """A node with three images, NEW on trial."""
-    made = make_node(memory / "node")
-    monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
-    made.add_layer(OLDER, 50, [])
-    made.add_layer(NEW, 200, [])
-    path = bls.entry_path(made.places.boot, f"{NEW}+1")
-    path.write_text(path.read_text().replace("user=first", "user=first " + " ".join(trial.ARGUMENTS)))
-    bootstate.start_trial(made.places.boot, f"{NEW}+1", 3, f"{OLD}+1")
-    update = journal.Journal(NEW, f"{NEW}+1", f"{OLD}+1", finished="2026-01-01T00:00:00Z")
-    journal.save(update, made.places.state)
-    yield made
+    monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(memory / "node"))
+    yield make_node_on_trial(memory / "node")
 
 
 def read(node: FakeNode) -> NodeState:
     return state(VG, node.places.boot, node.places.cmdline)
 
 
-def boot_tries_used(node: FakeNode, used: int) -> None:
-    """What GRUB leaves after ``used`` boots of the layer on trial, as boot/grubcfg.py writes it."""
-    left = 3 - used
-    values = {**node.grubenv, "trial_tries": str(max(left, 0))}
-    if left < 0:
-        values["trial_failed"] = node.grubenv["trial_entry"]
-    files.write_environment(node.places.boot, "grub", values)
-
-
-def options(node: FakeNode, layer: str) -> str:
-    return next(entry.options for entry in bls.read_all(node.places.boot) if entry.name == layer)
-
-
 @pytest.mark.parametrize("used", [1, 2, 3])
 def test_a_healthy_layer_is_marked_good_also_on_its_last_try(node: FakeNode, used: int) -> None:
     node.booted(f"{NEW}+1")
-    boot_tries_used(node, used)
+    tries_used(node, used)
     assert health.boot_good(node.places) == f"{NEW}+1 is marked good"
     assert node.grubenv == {"saved_entry": f"{NEW}+1"}
     assert node.menu[0] == f"{NEW}+1"
-    assert not trial.on_trial(options(node, f"{NEW}+1"))
-    assert options(node, f"{NEW}+1").endswith("user=second user=first")
+    assert not trial.on_trial(entry_options(node, f"{NEW}+1"))
+    assert entry_options(node, f"{NEW}+1").endswith("user=second user=first")
     last = journal.load(node.places.state)
     assert last is not None and last.good and not last.undecided
     assert node.places.good.exists()
@@ -83,7 +71,7 @@ def test_a_good_layer_brings_its_boot_loader_and_what_fails_there_stops_nothing(
         (esp / "EFI/debian/grub.cfg").write_text("stub")
         (esp / "EFI/debian/shimx64.efi").write_text("old")
         node.booted(f"{NEW}+1")
-        boot_tries_used(node, 1)
+        tries_used(node, 1)
         said = health.boot_good(node.places)
         assert said.startswith(f"{NEW}+1 is marked good")
         assert ("EFI/debian/shimx64.efi" in said) == (not damage)
@@ -95,7 +83,7 @@ def test_a_good_layer_brings_its_boot_loader_and_what_fails_there_stops_nothing(
 
 def test_failures_row_13_the_second_boot_is_as_the_first(node: FakeNode) -> None:
     node.booted(f"{NEW}+1")
-    boot_tries_used(node, 1)
+    tries_used(node, 1)
     health.boot_good(node.places)
     kept = {path: path.read_bytes() for path in node.places.boot.rglob("*") if path.is_file()}
     for _ in range(2):
@@ -109,7 +97,7 @@ def test_failures_row_13_the_second_boot_is_as_the_first(node: FakeNode) -> None
 def test_a_fallback_is_noticed_told_and_not_repeated(node: FakeNode) -> None:
     node.booted(f"{NEW}+1")
     health.record(node.places, "the check required.d/10-vdsm ended with status 1: no")
-    boot_tries_used(node, 4)
+    tries_used(node, 4)
     node.booted(f"{OLD}+1")
     said = health.boot_good(node.places)
     assert f"{NEW}+1 did not become healthy" in said and "10-vdsm" in said
@@ -120,7 +108,7 @@ def test_a_fallback_is_noticed_told_and_not_repeated(node: FakeNode) -> None:
     assert any("10-vdsm" in line for line in motd.message(facts, groups).lines)
     node.booted(f"{OLD}+1")
     assert "did not become healthy" not in health.boot_good(node.places)
-    assert trial.on_trial(options(node, f"{NEW}+1"))
+    assert trial.on_trial(entry_options(node, f"{NEW}+1"))
 
 
 @pytest.mark.parametrize("block", [None, b"", b"garbage" * 200, b"# GRUB Environment Block\n", bytes(1024)])
@@ -400,7 +388,7 @@ def test_a_failed_boot_leaves_its_reason_for_the_layer_that_runs_instead(node: F
     node.booted(f"{NEW}+1")
     fake_systemctl(node, "sshd.service loaded failed failed OpenSSH\\n")
     assert health.boot_bad(node.places) == "units failed: sshd.service"
-    boot_tries_used(node, 4)
+    tries_used(node, 4)
     node.booted(f"{OLD}+1")
     assert "units failed: sshd.service" in health.boot_good(node.places)
 
@@ -415,6 +403,6 @@ def test_the_health_checks_reason_is_not_replaced_by_a_vaguer_one(node: FakeNode
 def test_the_reason_of_an_earlier_fallback_is_not_taken_for_this_one(node: FakeNode) -> None:
     node.booted(f"{OLDER}+1")
     health.record(node.places, "an old reason")
-    boot_tries_used(node, 4)
+    tries_used(node, 4)
     node.booted(f"{OLD}+1")
     assert "an old reason" not in health.boot_good(node.places)

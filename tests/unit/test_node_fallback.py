@@ -1,0 +1,151 @@
+"""The end of a trial where something is in its way: a full disk, a choice by hand, another nodectl, foreign files."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from org_ovirt_node.boot import trial
+from org_ovirt_node.cli import nodectl
+from org_ovirt_node.errors import NodeError
+from org_ovirt_node.mounts import mounted
+from org_ovirt_node.node import bootstate, health, journal, rollback
+from org_ovirt_node.node.layers import NodeState, boot_state, state
+from tests.support.fakenode import (
+    NEW,
+    OLD,
+    VG,
+    FakeNode,
+    entry_options,
+    make_node_on_trial,
+    path_with_fakes,
+    tries_used,
+)
+
+
+@pytest.fixture
+def node(memory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
+    """A node with three images, NEW on trial."""
+    monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(memory / "node"))
+    made = make_node_on_trial(memory / "node")
+    monkeypatch.setattr(nodectl, "PLACES", made.places)
+    yield made
+
+
+def read(node: FakeNode) -> NodeState:
+    return state(VG, node.places.boot, node.places.cmdline)
+
+
+def on_trial(node: FakeNode, used: int = 1) -> None:
+    """NEW is booted for the ``used``-th time."""
+    node.booted(f"{NEW}+1")
+    tries_used(node, used)
+
+
+def call(node: FakeNode, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    status = nodectl.main(["--log", str(node.home / "log"), *arguments])
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    return status, shown.out + shown.err
+
+
+@contextmanager
+def full(folder: Path, home: Path) -> Iterator[None]:
+    """``folder`` on a file system without a free block."""
+    shutil.copytree(folder, home / "content")
+    with mounted("tmpfs", folder, fstype="tmpfs", options=["size=256k"]):
+        shutil.copytree(home / "content", folder, dirs_exist_ok=True)
+        with pytest.raises(OSError, match="No space left"), (folder / "filler").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+        yield
+
+
+def test_failures_row_2_a_full_boot_does_not_keep_a_healthy_layer_from_being_good(node: FakeNode) -> None:
+    on_trial(node)
+    with full(node.places.boot, node.home):
+        said = health.boot_good(node.places)
+        assert said.startswith(f"{NEW}+1 is marked good; the boot entry of {NEW}+1 stays as it is: ")
+        assert "No space left" in said
+        assert node.grubenv == {"saved_entry": f"{NEW}+1"}
+        assert node.places.good.read_text() == f"{NEW}+1\n"
+        assert trial.on_trial(entry_options(node, f"{NEW}+1"))
+        last = journal.load(node.places.state)
+        assert last is not None and last.good
+        # Once there is room, the next boot does the rest.
+        (node.places.boot / "filler").unlink()
+        node.booted(f"{NEW}+1")
+        assert health.boot_good(node.places) == f"{NEW}+1 runs; the default is {NEW}+1"
+        assert not trial.on_trial(entry_options(node, f"{NEW}+1"))
+        assert node.menu[0] == f"{NEW}+1"
+
+
+def test_failures_row_2_a_full_var_does_not_keep_a_healthy_layer_from_being_good(node: FakeNode) -> None:
+    on_trial(node)
+    with full(node.places.state, node.home):
+        said = health.boot_good(node.places)
+        assert "the update was not noted as good" in said
+        assert node.places.good.exists() and node.grubenv == {"saved_entry": f"{NEW}+1"}
+        (node.places.state / "filler").unlink()
+        node.booted(f"{NEW}+1")
+        health.boot_good(node.places)
+        last = journal.load(node.places.state)
+        assert last is not None and last.good
+
+
+def test_a_mark_that_cannot_be_left_is_told_and_stops_nothing(node: FakeNode) -> None:
+    on_trial(node)
+    node.places.good.mkdir()
+    assert "was not written" in health.boot_good(node.places)
+    assert not trial.on_trial(entry_options(node, f"{NEW}+1"))
+
+
+def test_failures_row_2_a_boot_that_fails_is_not_repeated_where_nothing_is_to_fall_back_to(
+    node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_trial(node)
+    # The unit reboots unless the status is 0.
+    assert call(node, capsys, "health", "bad")[0] == 1
+    bootstate.save_good(node.places.boot, f"{NEW}+1")
+    assert trial.on_trial(entry_options(node, f"{NEW}+1"))
+    status, said = call(node, capsys, "health", "bad")
+    assert status == 0 and "nothing that a reboot falls back to" in said
+    unit = Path(__file__).parents[2] / "data/systemd/ovirt-node-boot-bad.service"
+    lines = unit.read_text().splitlines()
+    assert "FailureAction=reboot-force" in lines and "ExecStart=/usr/sbin/nodectl health bad --journal" in lines
+    assert not [line for line in lines if line.startswith("SuccessAction=")]
+
+
+def test_a_boot_that_fails_is_given_up_where_boot_cannot_be_read(
+    node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_trial(node)
+    (node.places.boot / "grub/grub.cfg").unlink()
+    assert call(node, capsys, "health", "bad")[0] == 1
+
+
+def test_failures_row_15_a_rollback_by_hand_during_a_trial_stays(node: FakeNode) -> None:
+    on_trial(node)
+    rollback.perform(rollback.choose(read(node)), 3, node.places)
+    assert health.boot_good(node.places) == f"{NEW}+1 runs; the default is {OLD}+1"
+    assert node.grubenv == {"saved_entry": f"{OLD}+1"}
+    assert node.menu[0] == f"{OLD}+1"
+    assert trial.on_trial(entry_options(node, f"{NEW}+1"))
+
+
+def test_a_layer_is_not_marked_good_while_another_nodectl_changes_what_is_booted(node: FakeNode) -> None:
+    on_trial(node)
+    with node.places.lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        with pytest.raises(NodeError, match=f"another nodectl is running \\(process {os.getpid()}\\)"):
+            health.boot_good(node.places, patience=0.2)
+        assert boot_state(node.places.boot).saved == f"{OLD}+1"
+    assert health.boot_good(node.places, patience=0.2).startswith(f"{NEW}+1 is marked good")
