@@ -11,7 +11,7 @@ import pytest
 
 from org_ovirt_node.errors import ImageError, PayloadError, WrongUsage
 from org_ovirt_node.kickstart.standard import load
-from org_ovirt_node.media import checksum, early, grub, iso
+from org_ovirt_node.media import checksum, early, finish, grub, iso
 from org_ovirt_node.setup.answers import Answers, Disk, Image, disks_of
 from org_ovirt_node.setup.source import Kickstart, from_command_line
 
@@ -136,6 +136,25 @@ def test_a_medium_that_ends_early_or_is_none_is_refused(volume: Path, tmp_path: 
     (tmp_path / "no").write_bytes(b"x" * 65536)
     with pytest.raises(PayloadError, match="no ISO image"):
         checksum.check(tmp_path / "no", lambda done, total: None)
+
+
+def test_a_finished_iso_has_its_name_its_checksum_and_its_digest(volume: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out" / "node.iso"
+    output.parent.mkdir()
+    with finish.unfinished(output) as partial:
+        volume.rename(partial)
+        made = finish.finish(partial, output)
+    assert sorted(path.name for path in output.parent.iterdir()) == ["node.iso", "node.iso.sha256"]
+    subprocess.run(["sha256sum", "--check", "--quiet", "node.iso.sha256"], cwd=output.parent, check=True)
+    assert (made.path, made.size) == (output, output.stat().st_size)
+    assert checksum.check(output, lambda done, total: None)
+
+
+def test_what_cannot_be_finished_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(ImageError), finish.unfinished(tmp_path / "node.iso") as partial:
+        partial.write_bytes(b"half a medium")
+        raise ImageError("the other half cannot be made")
+    assert not list(tmp_path.iterdir())
 
 
 def test_modules_are_loaded_after_what_they_need() -> None:
