@@ -5,6 +5,10 @@ from pyanaconda.modules.common import init
 
 init()
 
+from org_ovirt_node.service.logs import keep_secrets  # noqa: E402
+
+keep_secrets()
+
 from org_ovirt_node.service.node import OvirtNodeService  # noqa: E402
 
 service = OvirtNodeService()

@@ -17,6 +17,7 @@ from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.options import BY_NAME
 from org_ovirt_node.kickstart.section import parse_section
 from org_ovirt_node.progress import human
+from org_ovirt_node.urls import redact_url
 
 
 def available() -> bool:
@@ -135,4 +136,4 @@ class Client:
         plan = self.plan()
         if plan.partitioned and plan.problem:
             return plan.problem
-        return str(self.proxy.ImageName) or str(self.proxy.Images[0])
+        return str(self.proxy.ImageName) or redact_url(str(self.proxy.Images[0]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shlex
 from dataclasses import replace
 from typing import Any, Optional
@@ -23,9 +22,6 @@ from org_ovirt_node.service.installation import CheckImageTask, FinishTask, Prep
 from org_ovirt_node.service.kickstart import OvirtNodeKickstartSpecification
 from org_ovirt_node.service.node_interface import OvirtNodeInterface
 from org_ovirt_node.service.report import plan_report
-
-log = logging.getLogger(__name__)
-
 
 #: Fields of the section that say which image it is, and that it is the right one.
 OF_THE_IMAGE = ("images", "sha256", "manifest", "key", "nosignature")
@@ -70,7 +66,6 @@ class OvirtNodeService(KickstartService):  # type: ignore[misc]
             self.set_facts(None)
         self._section = section
         self.section_changed.emit()
-        log.debug("the section is now: %s", format_section(section) if section.images else "empty")
 
     def change(self, **fields: Any) -> None:
         """Change fields of the section, which have been checked."""

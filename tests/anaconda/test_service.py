@@ -82,6 +82,16 @@ class Service(unittest.TestCase):
         self.assertEqual(self.proxy.ImageSlots, 2)
         self.assertEqual(self.proxy.Volumes, ["volume /data --size=2GiB"])
 
+    def test_no_secret_in_the_journal(self) -> None:
+        url, proxy = "http://me:geheim@h/node.squashfs?token=geheim", "http://me:geheim@p:3128"
+        report = self.read(f"%addon org_ovirt_node --image={url} --nosignature --proxy={proxy}\n%end\n")
+        self.assertEqual(len(report["error-messages"].unpack()), 0)
+        self.assertIn("geheim", self.proxy.GenerateKickstart())
+        self.proxy.Images = [url + "2"]
+        written = self.log.read_text(errors="replace")
+        self.assertTrue(written)
+        self.assertNotIn("geheim", written)
+
     def test_wrong_section(self) -> None:
         report = self.read("%addon org_ovirt_node --image=file:/x --nosignature --vg=a/b\n%end\n")
         messages = report["error-messages"].unpack()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import requests
 from org_ovirt_node.cli import common, install
 from org_ovirt_node.errors import KickstartProblem, PayloadError
 from org_ovirt_node.kickstart.section import parse_section
+from org_ovirt_node.service import logs
 from org_ovirt_node.urls import redact_url, redact_urls, redact_value
 
 ADDON = "%addon org_ovirt_node --image=file:/a.squashfs --nosignature\n%end\n"
@@ -24,10 +26,12 @@ DEAD = "127.0.0.1:1"
 def own_log() -> Iterator[None]:
     """The program adds handlers to the root logger; they end with the test."""
     root = logging.getLogger()
-    before, level = list(root.handlers), root.level
+    before, level = [(handler, handler.formatter) for handler in root.handlers], root.level
     yield
+    for handler, formatter in before:
+        handler.setFormatter(formatter)
     for handler in root.handlers[:]:
-        if handler not in before:
+        if handler not in dict(before):
             root.removeHandler(handler)
             handler.close()
     root.setLevel(level)
@@ -110,6 +114,24 @@ def test_the_log_has_no_secret_of_another_librarys_error(tmp_path: Path) -> None
     assert "Max retries exceeded with url: /x?…" in text
     assert "https://h/x?…" in text
     assert "geheim" not in text
+
+
+def test_the_journal_of_anacondas_service_has_no_secret() -> None:
+    """Anaconda's handlers write to standard error at DEBUG, and from there to the journal."""
+    written = io.StringIO()
+    root, library = logging.getLogger(), logging.getLogger("urllib3.connectionpool")
+    handler = logging.StreamHandler(written)
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    logs.keep_secrets()
+    library.debug('%s://%s:%s "%s %s %s" %s', "http", "h", 80, "GET", "/x?token=geheim", "HTTP/1.1", 200)
+    library.info("of the library")
+    logging.getLogger("org_ovirt_node").debug(
+        "asked for %s by %s", "http://h/x?token=geheim", "http://me:geheim@p:3128"
+    )
+    assert "of the library" in written.getvalue()
+    assert "asked for http://h/x?… by http://p:3128" in written.getvalue()
+    assert "geheim" not in written.getvalue()
 
 
 def test_the_value_of_a_mistyped_option_is_not_shown_and_its_name_is() -> None:

@@ -17,6 +17,7 @@ from simpleline.render.widgets import CheckboxWidget, EntryWidget, TextWidget
 from org_ovirt_node.i18n import N_, _
 from org_ovirt_node.service import client
 from org_ovirt_node.tui.help import HELP, HelpSpoke
+from org_ovirt_node.urls import redact_url
 
 __all__ = ["OvirtNodeSpoke"]
 
@@ -75,9 +76,9 @@ class OvirtNodeSpoke(NormalTUISpoke):  # type: ignore[misc]
             return
         self._container = ListColumnContainer(1, columns_width=WIDTH, spacing=0)
         proxy = self._client.proxy
-        self._entry(_("Image (URL)"), ", ".join(proxy.Images) or _("none"), self._ask_image)
+        self._entry(_("Image (URL)"), ", ".join(map(redact_url, proxy.Images)) or _("none"), self._ask_image)
         self._entry(_("SHA-256 of the image"), proxy.Digest or _("none"), self._ask_digest)
-        self._entry(_("Signed manifest (URL)"), proxy.Manifest or _("none"), self._ask_manifest)
+        self._entry(_("Signed manifest (URL)"), redact_url(proxy.Manifest) or _("none"), self._ask_manifest)
         self._container.add(
             CheckboxWidget(title=_("Take the image unverified"), completed=proxy.NoSignature), self._toggle
         )

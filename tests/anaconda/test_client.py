@@ -1,0 +1,40 @@
+"""What both spokes show of the service."""
+
+from __future__ import annotations
+
+import unittest
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+from tests.anaconda import need
+
+need.pyanaconda()
+
+from org_ovirt_node.kickstart.model import NodeSection  # noqa: E402
+from org_ovirt_node.service import client  # noqa: E402
+from org_ovirt_node.service.report import plan_report  # noqa: E402
+
+URL = "http://me:geheim@h/node.squashfs?token=geheim"
+
+
+def of(**properties: Any) -> client.Client:
+    """A client of a service with these properties."""
+    made = client.Client()
+    plan = plan_report(NodeSection(), None, None, "")
+    defaults = {"Images": [URL], "ImageName": "", "Problem": "", "GetPlan": lambda: plan}
+    made._proxy = SimpleNamespace(**{**defaults, **properties})
+    return made
+
+
+class Status(unittest.TestCase):
+    """The line on the hub."""
+
+    def test_no_secret_on_the_screen(self) -> None:
+        with mock.patch.object(client, "available", return_value=True):
+            self.assertEqual(of().status, "http://h/node.squashfs?…")
+            self.assertEqual(of(ImageName="node-1.0-1").status, "node-1.0-1")
+
+
+if __name__ == "__main__":
+    unittest.main()
