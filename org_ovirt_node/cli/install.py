@@ -68,7 +68,7 @@ def act(options: argparse.Namespace) -> int:
             hint="Add --plan to see what would be done, or leave --format out to install.",
         )
     found = diskimages.parse(options.disk_image)
-    request = load(options.kickstart, run_pre=not options.plan)
+    request = load(options.kickstart, run_pre=not options.plan, plan=(options.format or "text") if options.plan else "")
     with diskimages.ready(found, only_plan=options.plan) as images:
         chosen = Options(
             firmware=FIRMWARES[options.firmware] if options.firmware else (),
@@ -80,6 +80,9 @@ def act(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace, request: InstallRequest, chosen: Options) -> int:
+    if request.for_anaconda:
+        said = ", ".join(request.for_anaconda)
+        print(f"A kickstart of Anaconda's: left to Anaconda, and not looked at, are {said}.", file=sys.stderr)
     layout = only_plan(request, chosen, Silent())
     if options.format == "json" or (options.json_progress and not options.format):
         print(json.dumps(describe.as_dict(layout), indent=2))

@@ -265,11 +265,13 @@ def _partition(mount: Mounted, devices: dict[str, BlockDevice], role: Role, moun
 def make_image_volume(layout: Layout) -> None:
     """Make the image's LV.  Raises StorageError, also where its name or the layer's is taken.
 
+    The layer's may be the name of the root's volume already, as in the lines that ovirt-node-install prints.
+
     LVM itself does it: a scan of all devices by blivet would take longer than all the rest of our steps.
     """
     group = lvm.group(layout.vg.name)
     for name in (layout.image.name, layer_name(layout.image.name)):
-        if group.find(name) is not None:
+        if group.find(name) is not None and not any(have.is_layer and have.name == name for have in layout.volumes):
             raise StorageError(taken(group.name, name), hint="Remove it, or install another image.")
     lvm.create_linear(group.name, layout.image.name, layout.image.size, ())
     settle()

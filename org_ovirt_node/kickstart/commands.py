@@ -139,6 +139,14 @@ REFUSED_COMMANDS = {
     "btrfs": "A node's volumes are thin LVs.",
     "snapshot": "A node goes back to an earlier layer with nodectl rollback.",
 }
+#: Commands that say where the node is to be.  A plan for Anaconda takes all of them at their word, and no others.
+ABOUT_DISKS = (
+    *("ignoredisk", "clearpart", "zerombr", "autopart", "part", "partition", "volgroup", "logvol", "bootloader"),
+    *("iscsiname", "iscsi", "fcoe", "raid", "multipath", "zfcp", "nvdimm", "dmraid", "mount", "reqpart", "btrfs"),
+    "snapshot",
+)
+#: The command by which a kickstart is known to be Anaconda's: every installation of a node by Anaconda has it.
+ANACONDAS_OWN = "liveimg"
 #: Why an option is refused, where there is more to say.
 REFUSED_OPTIONS = {
     ("bootloader", "--disabled"): "A node needs its boot loader; --location=none leaves out only the boot sectors.",

@@ -277,3 +277,5 @@ class InstallRequest:
     iscsi: IscsiRequest = IscsiRequest()
     #: "reboot", "poweroff", "halt" or "" (leave the machine running).
     ending: str = ""
+    #: What of a kickstart of Anaconda's was passed over, because only Anaconda reads it.
+    for_anaconda: tuple[str, ...] = ()

@@ -27,6 +27,8 @@ from pykickstart.sections import (
 from org_ovirt_node.errors import KickstartProblem, NodeError
 from org_ovirt_node.kickstart.checks import CUT, QUOTE, cut_by_comment
 from org_ovirt_node.kickstart.commands import (
+    ABOUT_DISKS,
+    ANACONDAS_OWN,
     BARE_COMMANDS,
     COMMANDS,
     Line,
@@ -86,9 +88,12 @@ class _Lines(PutBackIterator):  # type: ignore[misc]
 class NodeParser(KickstartParser):  # type: ignore[misc]
     """Reads a kickstart and everything that it includes into ``lines``, ``scripts`` and ``node``."""
 
-    def __init__(self, handler: Any, fetch: Fetch, *, only_pre: bool = False) -> None:
+    def __init__(self, handler: Any, fetch: Fetch, *, only_pre: bool = False, anacondas: bool = False) -> None:
+        """With ``anacondas``, a kickstart that Anaconda reads too is taken: see :meth:`passed_over`."""
         self.fetch = fetch
         self.only_pre = only_pre
+        self.anacondas = anacondas
+        self.postponed: list[tuple[str, KickstartProblem]] = []
         self.open_files: list[_Lines] = []
         self.lines: list[Line] = []
         self.scripts: list[Script] = []
@@ -136,10 +141,28 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
         if line.strip() == "%include":
             self.place.fail("%include without the name of a file")
 
+    def passed_over(self) -> tuple[str, ...]:
+        """What of a kickstart with ``liveimg``, which is Anaconda's, only Anaconda reads: names with their lines.
+
+        Raises the KickstartProblem of the first such line where the kickstart has no ``liveimg``.
+        """
+        if self.postponed and ANACONDAS_OWN not in [name for name, _ in self.postponed]:
+            raise self.postponed[0][1]
+        return tuple(f"{name} (line {problem.line})" for name, problem in self.postponed)
+
     def handleCommand(self, lineno: int, args: list[str]) -> Any:  # noqa: N802 (pykickstart's name)
         """A command: pykickstart parses it, then everything on the line must be something that we do."""
         if self.only_pre:
             return None
+        try:
+            return self._handle(lineno, args)
+        except KickstartProblem as problem:
+            if not self.anacondas or args[0] in ABOUT_DISKS:
+                raise
+            self.postponed.append((args[0].partition("=")[0], problem))
+            return None
+
+    def _handle(self, lineno: int, args: list[str]) -> Any:
         name, place = args[0], self.place
         if name not in COMMANDS:
             refuse_command(name, place)
@@ -245,7 +268,18 @@ class _Refused(Section):  # type: ignore[misc]
         self._parser, self._why = parser, why
 
     def handleHeader(self, lineno: int, args: list[str]) -> None:  # noqa: N802
-        self._parser.place.fail(f"the section {self.sectionOpen} is not supported", hint=self._why)
+        try:
+            self._parser.place.fail(f"the section {self.sectionOpen} is not supported", hint=self._why)
+        except KickstartProblem as problem:
+            if not self._parser.anacondas:
+                raise
+            self._parser.postponed.append((self.sectionOpen, problem))
+
+    def handleLine(self, line: str) -> None:  # noqa: N802
+        pass
+
+    def finalize(self) -> None:
+        pass
 
 
 class _Addon(Section):  # type: ignore[misc]
@@ -260,24 +294,37 @@ class _Addon(Section):  # type: ignore[misc]
         self._args: list[str] = []
         self._place = Place()
         self._body: list[tuple[int, str]] = []
+        self._another = False
 
     def handleHeader(self, lineno: int, args: list[str]) -> None:  # noqa: N802
         place = self._parser.place
         if len(args) < 2:
             place.fail("%addon without a name", hint=f"Accepted is {SECTION}.")
-        if args[1] != ADDON:
-            place.fail(f"the add-on {args[1].partition('=')[0]!r} is not supported", hint=f"Accepted is {SECTION}.")
+        self._another = args[1] != ADDON
+        if self._another:
+            name = args[1].partition("=")[0]
+            try:
+                place.fail(f"the add-on {name!r} is not supported", hint=f"Accepted is {SECTION}.")
+            except KickstartProblem as problem:
+                if not self._parser.anacondas:
+                    raise
+                self._parser.postponed.append((f"%addon {name}", problem))
+                return
         if self._parser.node is not None:
             place.fail(f"{SECTION} was given on line {self._parser.node.line} already", hint="Give it once.")
         self._args, self._place, self._body = args[2:], place, []
 
     def handleLine(self, line: str) -> None:  # noqa: N802
         place = self._parser.place
+        if self._another:
+            return
         if place.file != self._place.file and line.strip():
             place.fail(f"%include within {SECTION} is not supported", hint="Include the whole section.")
         self._body.append((place.line, line))
 
     def finalize(self) -> None:
+        if self._another:
+            return
         place = self._place
         self._parser.node = parse_section(self._args, self._body, file=place.file, line=place.line)
 

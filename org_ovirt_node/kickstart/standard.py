@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Optional
 
@@ -33,26 +33,37 @@ _OLDEST = RHEL7
 
 
 def load(
-    source: str, *, run_pre: bool = True, proxy: str = "", version: str = "", fetch: Optional[Fetch] = None
+    source: str,
+    *,
+    run_pre: bool = True,
+    proxy: str = "",
+    version: str = "",
+    fetch: Optional[Fetch] = None,
+    plan: str = "",
 ) -> InstallRequest:
     """Read the kickstart at ``source``: a path, or an http or https URL.
 
     The %pre scripts run first (unless ``run_pre`` is False), then the whole is parsed, with what they may have made
     for %include.  ``version`` is a syntax version such as ``RHEL9``; without it the kickstart's ``#version=`` line
-    decides, else pykickstart's default.  Raises :class:`KickstartProblem` with file and line for anything that is
-    wrong, or that we would not do.
+    decides, else pykickstart's default.  ``plan`` is the form in which the layout is only to be shown: then a kickstart
+    of Anaconda's (one with ``liveimg``) is taken, whose lines that are not about disks are left to Anaconda; and for
+    the form ``kickstart`` one that says nothing of a layout, which is about to be made, means automatic partitioning.
+    Raises :class:`KickstartProblem` with file and line for anything that is wrong, or that we would not do.
     """
     reader = fetch or partial(fetching.fetch, proxy=proxy)
     text = reader(source)
     if run_pre:
         _run_pre(text, source, version, reader)
-    parser = NodeParser(_handler(text, source, version), reader)
+    parser = NodeParser(_handler(text, source, version), reader, anacondas=bool(plan))
     parser.read(text, source)
+    passed_over = parser.passed_over()
     if parser.node is None:
         raise KickstartProblem(
             f"the section {SECTION} is missing", file=source, hint="It says which image is to be installed."
         )
     request = storage(parser.lines)
+    if plan == "kickstart" and not (request.partitions or request.vgs or request.volumes):
+        request = replace(request, autopart=True)
     if not (request.autopart or request.partitions or request.vgs or request.volumes):
         raise KickstartProblem(
             "nothing says how the disks are to be laid out",
@@ -64,10 +75,11 @@ def load(
         node=parser.node,
         storage=request,
         bootloader=bootloader(parser.lines),
-        system=system(parser.lines),
+        system=SystemRequest() if passed_over else system(parser.lines),
         scripts=tuple(parser.scripts),
         iscsi=iscsi(parser.lines),
         ending=ending(parser.lines),
+        for_anaconda=passed_over,
     )
 
 

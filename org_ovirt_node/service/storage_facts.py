@@ -127,7 +127,7 @@ def check(planned: PlannedStorage, node: NodeSection, image: ImageFacts) -> tupl
             raise LayoutError(f"the partitioning has no volume of its own for {mountpoint}", hint=HINT)
     _check_section(planned, node)
     for name in (image.nvr, layer_name(image.nvr)):
-        if name in planned.volumes:
+        if name in planned.volumes and root.name != f"{planned.vg}-{name}":
             raise LayoutError(
                 taken(planned.vg, name), hint="Remove that volume, or let 'clearpart --all' clear its disks."
             )

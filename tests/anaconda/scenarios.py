@@ -6,7 +6,7 @@ import subprocess
 from contextlib import ExitStack
 
 from org_ovirt_node.mounts import loop_device, mounted
-from tests.anaconda.machine import anaconda_machine
+from tests.anaconda.machine import KICKSTART, anaconda_machine
 from tests.anaconda.steps import (
     AUTOMATIC,
     CLEAR,
@@ -40,6 +40,12 @@ part pv.01 --size=6144 --grow --ondisk={FIRST} {LUKS}
 part pv.02 --size=6144 --grow --ondisk={SECOND} {LUKS}
 volgroup onn pv.01 pv.02 --reserved-space=2048
 {VOLUMES}"""
+INCLUDE = f"""\
+%pre --erroronfail
+ovirt-node-install --kickstart {KICKSTART} --plan --format kickstart > /tmp/node-layout.ks
+%end
+{CLEAR}%include /tmp/node-layout.ks
+"""
 IMAGE_FILE = "/scratch/oem.raw"
 
 
@@ -71,6 +77,12 @@ def automatic(context: Context) -> None:
 def explicit(context: Context) -> None:
     """The same with part, volgroup and logvol lines, xfs, and a volume that the section requires."""
     _installs(context, EXPLICIT, size=20 * GIB, lines="volume /data --size=1GiB\n", vg="onn")
+
+
+@scenario("anaconda-include", issues=(3,), limit=LIMIT)
+def include(context: Context) -> None:
+    """What ovirt-node-install plans in %pre is included, and made by Anaconda; the VG is the planner's."""
+    _installs(context, INCLUDE, vg="onn")
 
 
 @scenario("anaconda-efi", issues=(3,), limit=LIMIT)

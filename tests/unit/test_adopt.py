@@ -11,7 +11,7 @@ import pytest
 from org_ovirt_node.errors import BootError, StorageError
 from org_ovirt_node.install import adopt
 from org_ovirt_node.install.handover import adopt_fstab
-from org_ovirt_node.layout.model import ImageVolume, Layout, Role, ThinPool, VolumeGroup
+from org_ovirt_node.layout.model import ImageVolume, Layout, Role, ThinPool, Volume, VolumeGroup
 from org_ovirt_node.node import lvm
 from org_ovirt_node.node.lvm import Group, LogicalVolume
 
@@ -200,6 +200,21 @@ def test_the_volume_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
             adopt.make_image_volume(layout)
         there.pop()
     assert len(made) == 1
+
+
+def test_the_roots_volume_may_have_the_layers_name_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So ovirt-node-install prints it, for %include."""
+    made: list[str] = []
+    monkeypatch.setattr(lvm, "group", lambda name: group(name, ["n-1+1", "p"]))
+    monkeypatch.setattr(lvm, "create_linear", lambda vg, name, size, tags: made.append(name))
+    monkeypatch.setattr(adopt, "settle", lambda: None)
+    root = Volume("n-1+1", 4096, "ext4", "/")
+    vg, image, pool = VolumeGroup("onn"), ImageVolume("n-1", 4096), ThinPool("p", 1, 0, 0)
+    adopt.make_image_volume(Layout((), (), (), (), vg, image, 0, pool, (root,)))
+    assert made == ["n-1"]
+    other = Volume("n-1+1", 4096, "ext4", "/srv")
+    with pytest.raises(StorageError, match="has a volume"):
+        adopt.make_image_volume(Layout((), (), (), (), vg, image, 0, pool, (other,)))
 
 
 def group(vg: str, names: list[str]) -> Group:
