@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from org_ovirt_node.errors import BootError
 
@@ -80,10 +81,28 @@ def entry_path(boot: Path, name: str) -> Path:
 
 
 def read_all(boot: Path) -> tuple[Entry, ...]:
-    """All entries below ``boot``, sorted by name; a file that is no entry raises BootError with its name."""
-    folder = boot / ENTRIES
-    if not folder.is_dir():
-        return ()
-    return tuple(
-        parse(path.read_text(encoding="utf-8", errors="replace"), path.stem) for path in sorted(folder.glob("*.conf"))
-    )
+    """All entries below ``boot`` that boot a kernel, sorted by name; other files there are somebody else's."""
+    return tuple(entry for entry in _files(boot).values() if entry is not None)
+
+
+def foreign(boot: Path) -> tuple[str, ...]:
+    """The names of files among the entries that boot no kernel, say an EFI program, or cannot be read."""
+    return tuple(name for name, entry in _files(boot).items() if entry is None)
+
+
+def _files(boot: Path) -> dict[str, Optional[Entry]]:
+    """Each entry by its file's name; None for a file that :func:`parse` refuses."""
+    return {path.name: _file(path) for path in sorted((boot / ENTRIES).glob("*.conf"))}
+
+
+def _file(path: Path) -> Optional[Entry]:
+    try:
+        return parse(path.read_text(encoding="utf-8", errors="replace"), path.stem)
+    except (BootError, OSError):
+        return None
+
+
+def missing(boot: Path, entry: Entry) -> tuple[str, ...]:
+    """The files that ``entry`` names and that are not below ``boot``, or are empty."""
+    paths = [path.lstrip("/") for path in (entry.linux, *entry.initrds)]
+    return tuple(f"/{path}" for path in paths if not (boot / path).is_file() or not (boot / path).stat().st_size)

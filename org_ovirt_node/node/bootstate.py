@@ -62,14 +62,18 @@ def write_entry(boot: Path, entry: bls.Entry, good: str) -> None:
 def start_trial(boot: Path, layer: str, tries: int, good: str) -> None:
     """Let GRUB boot ``layer`` ``tries`` times at most; when it is not marked good by then, it boots ``good``.
 
-    Raises BootError when ``tries`` is not between 1 and what grub.cfg counts, or an entry is missing.
+    Raises BootError when ``tries`` is not between 1 and what grub.cfg counts, or an entry or a file of it is missing.
     """
     if not 1 <= tries <= grubcfg.MAX_TRIES:
         raise BootError(f"a layer can have 1 to {grubcfg.MAX_TRIES} tries, not {tries}", hint="See --boot-tries.")
     state = boot_state(boot)
+    entries = {entry.name: entry for entry in bls.read_all(boot)}
     for name in (layer, good):
-        if name not in state.names:
+        if name not in entries:
             raise BootError(f"{name} has no boot entry", hint="See 'nodectl check'.")
+        gone = bls.missing(boot, entries[name])
+        if gone:
+            raise BootError(f"{name} cannot be booted: {', '.join(gone)} on /boot is gone or empty")
     if state.first != good:
         publish(boot, good)
     write_variables(boot, {grubcfg.SAVED: good, grubcfg.TRIAL: layer, grubcfg.TRIES: str(tries)})

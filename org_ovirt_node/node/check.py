@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from org_ovirt_node.node import lvm
 from org_ovirt_node.node.journal import Journal
-from org_ovirt_node.node.layers import NodeState, image_of
+from org_ovirt_node.node.layers import NodeState, image_of, leads_to_a_layer
 from org_ovirt_node.node.mounted import Mounted
 from org_ovirt_node.node.preflight import MIB, required_mountpoints
 from org_ovirt_node.progress import human
@@ -98,8 +98,14 @@ def _bootloader(facts: Facts) -> Group:
         known = {volume.name for volume in node.group.volumes}
         layers = [entry for entry in node.entries if entry.name in known]
         ours = [] if layers else ["no boot entry leads to a layer of this node"]
-        dead = [entry.name for entry in node.entries if entry.name not in known]
+        dead = [entry.name for entry in node.entries if entry.name not in known and leads_to_a_layer(entry)]
         valid = [f"the boot entry {name} leads to a layer that does not exist" for name in dead]
+        valid += [
+            f"the boot entry {entry.name} cannot be booted: {', '.join(node.lacking[entry.name])} on /boot is gone or "
+            "empty"
+            for entry in layers
+            if entry.name in node.lacking
+        ]
         if node.boot.next in dead or not node.boot.next:
             valid.append("the next boot would not find its layer: see 'nodectl rollback --to'")
     return Group(
@@ -221,17 +227,20 @@ def _boot(facts: Facts) -> Group:
     space = [] if facts.boot_free is not None else _unknown(facts, "boot")
     if facts.boot_free is not None and facts.boot_free < BOOT_LIMIT:
         space = [f"/boot has {human(facts.boot_free)} left, and an update needs some {human(BOOT_LIMIT)}"]
+    names = node.foreign if node is not None else ()
     environment = [] if node is not None else _unknown(facts, "node")
     if node is not None and not node.boot.sound:
         environment = ["GRUB's environment block (grubenv) is lost or damaged: 'nodectl health good' writes it anew"]
     elif node is not None and node.boot.saved not in node.boot.names:
         environment = [f"the default {node.boot.saved or '(none)'} has no boot entry: see 'nodectl rollback --to'"]
+    foreign = [f"{name} in /boot/loader/entries boots no kernel: GRUB's menu is without it" for name in names]
     return Group(
         "boot",
         "Boot partition",
         (
             _result("space_on_boot", "Space on /boot", space),
             _result("environment_block", "Environment block", environment),
+            _result("foreign_entries", "No foreign boot entries", foreign),
         ),
         warns=True,
     )

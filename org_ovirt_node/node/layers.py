@@ -53,7 +53,11 @@ class BootState:
 
 @dataclass(frozen=True)
 class NodeState:
-    """The node as it is: ``layers`` by image, names as the LVs have them; ``current`` is the running layer."""
+    """The node as it is: ``layers`` by image, names as the LVs have them; ``current`` is the running layer.
+
+    ``lacking`` are the files on /boot that an entry names and that are gone or empty, by the entry's name; ``foreign``
+    the files among the entries that boot no kernel.
+    """
 
     group: lvm.Group
     layers: Mapping[str, tuple[str, ...]]
@@ -61,6 +65,8 @@ class NodeState:
     default: str
     entries: tuple[bls.Entry, ...]
     boot: BootState = field(default_factory=BootState)
+    lacking: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    foreign: tuple[str, ...] = ()
 
     def entry(self, layer: str) -> Optional[bls.Entry]:
         """The boot entry of ``layer``."""
@@ -145,4 +151,11 @@ def state(vg: Optional[str] = None, boot: Path = BOOT, running: Path = PROC_CMDL
         default=grub.next,
         entries=entries,
         boot=grub,
+        lacking={entry.name: gone for entry in entries if (gone := bls.missing(boot, entry))},
+        foreign=bls.foreign(boot),
     )
+
+
+def leads_to_a_layer(entry: bls.Entry) -> bool:
+    """True when the entry boots a layer of a node, False for a kernel that somebody else put there."""
+    return bool(argument("ovirt_node.layer", entry.options))

@@ -28,7 +28,7 @@ def as_dict(node: NodeState) -> dict[str, Any]:
                     "next": layer == node.boot.next,
                     "good": entry is not None and not trial.on_trial(entry.options),
                     "tries": node.boot.tries if layer == node.boot.trial else 0,
-                    "bootable": entry is not None and volume is not None,
+                    "bootable": entry is not None and volume is not None and layer not in node.lacking,
                     "failed": layer == node.boot.failed,
                     "incomplete": found is not None and found.incomplete,
                     "removable": layer not in stays,

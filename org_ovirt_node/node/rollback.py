@@ -27,11 +27,15 @@ COMPARED = ("st_mode", "st_uid", "st_gid", "st_size")
 
 @dataclass(frozen=True)
 class Rollback:
-    """Where a rollback leads; ``retry`` when the layer was never marked good and so goes on trial again."""
+    """Where a rollback leads; ``retry`` when the layer was never marked good and so goes on trial again.
+
+    ``good`` is the layer that GRUB falls back to then.
+    """
 
     running: str
     target: str
     retry: bool
+    good: str
 
 
 def choose(node: NodeState, wanted: str = "") -> Rollback:
@@ -39,7 +43,7 @@ def choose(node: NodeState, wanted: str = "") -> Rollback:
 
     Raises NodeError when there is none: the oldest layer does not wrap round to the newest.
     """
-    bootable = {entry.name: entry for entry in node.entries}
+    bootable = {entry.name: entry for entry in node.entries if entry.name not in node.lacking}
     if wanted:
         target = _named(node, wanted)
         if target == node.current and not node.boot.pending and node.boot.good == target:
@@ -52,12 +56,27 @@ def choose(node: NodeState, wanted: str = "") -> Rollback:
                 f"{node.current} is the oldest layer: there is nothing to roll back to", hint="See 'nodectl list'."
             )
         target = usable[-1]
+    if target in node.lacking:
+        gone = ", ".join(node.lacking[target])
+        raise NodeError(f"{target} cannot be booted: {gone} on /boot is gone or empty", hint="See 'nodectl check'.")
     if target not in bootable:
         raise NodeError(f"{target} has no boot entry, so it cannot be booted", hint="See 'nodectl check'.")
     image = node.group.find(image_of(target))
     if node.group.find(target) is None or image is None or image.incomplete:
         raise NodeError(f"{target} is not complete: its image or its layer is missing", hint="See 'nodectl check'.")
-    return Rollback(node.current, target, trial.on_trial(bootable[target].options))
+    retry = never_good(node, target)
+    if retry and never_good(node, node.current):
+        raise NodeError(
+            f"{node.current} runs on trial, and {target} was never marked good either",
+            hint=f"Wait for its health checks ('nodectl check'), or go back to {node.boot.good} first.",
+        )
+    return Rollback(node.current, target, retry, node.boot.good)
+
+
+def never_good(node: NodeState, layer: str) -> bool:
+    """True for a layer that has not been marked good: a trial has to show that it is."""
+    entry = node.entry(layer)
+    return layer != node.boot.good and entry is not None and trial.on_trial(entry.options)
 
 
 def _named(node: NodeState, wanted: str) -> str:
@@ -73,8 +92,8 @@ def _named(node: NodeState, wanted: str) -> str:
 
 def perform(chosen: Rollback, tries: int, places: Places) -> None:
     """Make the target what GRUB boots next.  Raises BootError."""
-    if chosen.retry and chosen.target != chosen.running:
-        bootstate.start_trial(places.boot, chosen.target, tries, chosen.running)
+    if chosen.retry:
+        bootstate.start_trial(places.boot, chosen.target, tries, chosen.good)
     else:
         bootstate.set_default(places.boot, chosen.target)
 

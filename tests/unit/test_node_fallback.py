@@ -8,18 +8,20 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
-from org_ovirt_node.boot import trial
+from org_ovirt_node.boot import bls, trial
 from org_ovirt_node.cli import nodectl
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.mounts import mounted
-from org_ovirt_node.node import bootstate, health, journal, rollback
+from org_ovirt_node.node import bootstate, check, checkfacts, health, journal, rollback
 from org_ovirt_node.node.layers import NodeState, boot_state, state
 from tests.support.fakenode import (
     NEW,
     OLD,
+    OLDER,
     VG,
     FakeNode,
     entry_options,
@@ -149,3 +151,85 @@ def test_a_layer_is_not_marked_good_while_another_nodectl_changes_what_is_booted
             health.boot_good(node.places, patience=0.2)
         assert boot_state(node.places.boot).saved == f"{OLD}+1"
     assert health.boot_good(node.places, patience=0.2).startswith(f"{NEW}+1 is marked good")
+
+
+@pytest.mark.parametrize("content", ["title Memory test\nefi /memtest.efi\n", "", "\0\xff", None])
+def test_failures_row_3_a_foreign_file_among_the_entries_stops_nothing(
+    node: FakeNode, capsys: pytest.CaptureFixture[str], content: Optional[str]
+) -> None:
+    path = node.places.boot / bls.ENTRIES / "memtest.conf"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_text(content, encoding="latin-1")
+    for command in ("info", "list"):
+        assert call(node, capsys, command)[0] == 0
+    on_trial(node)
+    assert health.boot_good(node.places) == f"{NEW}+1 is marked good"
+    assert rollback.choose(read(node)).target == f"{OLD}+1"
+    groups = check.as_dict(check.judge(checkfacts.gather(node.places)))
+    assert groups["bootloader"]["status"] == "ok" and groups["status"] != "bad"
+    assert "memtest.conf" in groups["boot"]["foreign_entries"]["reason"]
+    assert path.exists()
+
+
+def test_failures_row_3_an_entry_of_a_foreign_kernel_is_no_fault_and_a_dead_layers_is(node: FakeNode) -> None:
+    entry = bls.layer_entry("rescue", "rescue", "6.1", "root=/dev/sda1", "0" * 32)
+    bls.entry_path(node.places.boot, "rescue").write_text(entry.render())
+    groups = check.as_dict(check.judge(checkfacts.gather(node.places)))
+    assert groups["bootloader"]["status"] == "ok"
+    entry = bls.layer_entry("dead+1", "dead", "6.1", "ovirt_node.layer=dead+1", "0" * 32)
+    bls.entry_path(node.places.boot, "dead+1").write_text(entry.render())
+    groups = check.as_dict(check.judge(checkfacts.gather(node.places)))
+    assert groups["bootloader"]["valid_boot_entries"]["reason"] == (
+        "the boot entry dead+1 leads to a layer that does not exist"
+    )
+
+
+@pytest.mark.parametrize("name", [bls.KERNEL, bls.HOST_INITRD])
+@pytest.mark.parametrize("empty", [True, False])
+def test_failures_row_3_an_entry_without_its_files_is_not_taken_for_a_valid_one(
+    node: FakeNode, name: str, empty: bool
+) -> None:
+    bootstate.set_default(node.places.boot, f"{OLD}+1")
+    for layer in (f"{OLDER}+1", f"{NEW}+1"):
+        path = node.places.boot / layer / name
+        path.unlink()
+        if empty:
+            path.touch()
+    data = check.as_dict(check.judge(checkfacts.gather(node.places)))
+    reason = f"{OLDER}+1 cannot be booted: /{OLDER}+1/{name} on /boot is gone or empty"
+    assert reason in data["bootloader"]["valid_boot_entries"]["reason"] and data["status"] == "bad"
+    with pytest.raises(NodeError, match="is the oldest layer"):
+        rollback.choose(read(node))
+    with pytest.raises(NodeError, match="gone or empty"):
+        rollback.choose(read(node), OLDER)
+    with pytest.raises(NodeError, match="gone or empty"):
+        bootstate.start_trial(node.places.boot, f"{NEW}+1", 3, f"{OLD}+1")
+    assert node.grubenv == {"saved_entry": f"{OLD}+1"}
+
+
+def never_good(node: FakeNode, layer: str) -> None:
+    path = bls.entry_path(node.places.boot, layer)
+    path.write_text(path.read_text().replace("user=first", "user=first " + " ".join(trial.ARGUMENTS)))
+
+
+def test_failures_row_15_no_rollback_makes_a_layer_on_trial_the_good_one(node: FakeNode) -> None:
+    never_good(node, f"{OLDER}+1")
+    on_trial(node)
+    before = node.grubenv
+    for name in (OLDER, NEW):
+        with pytest.raises(NodeError, match=f"{NEW}\\+1 runs on trial") as caught:
+            rollback.choose(read(node), name)
+        assert f"go back to {OLD}+1 first" in caught.value.hint
+    assert node.grubenv == before
+    # What is known to be good can be gone back to.
+    rollback.perform(rollback.choose(read(node), OLD), 3, node.places)
+    assert node.grubenv == {"saved_entry": f"{OLD}+1"}
+
+
+def test_failures_row_15_a_trial_falls_back_to_the_good_layer_and_not_to_the_running_one(node: FakeNode) -> None:
+    bootstate.set_default(node.places.boot, f"{OLD}+1")
+    node.booted(f"{OLDER}+1")
+    rollback.perform(rollback.choose(read(node), NEW), 2, node.places)
+    assert node.grubenv == {"saved_entry": f"{OLD}+1", "trial_entry": f"{NEW}+1", "trial_tries": "2"}
