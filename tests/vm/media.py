@@ -14,9 +14,7 @@ from org_ovirt_node.media import iso
 from org_ovirt_node.progress import TextProgress
 from tests.vm import artefacts
 from tests.vm.artefacts import NodeImage
-from tests.vm.console import Shell
 from tests.vm.errors import ScenarioFailed
-from tests.vm.installer import READY
 from tests.vm.qemu import Disk, Machine, Spec
 from tests.vm.scenario import Context
 
@@ -24,6 +22,8 @@ from tests.vm.scenario import Context
 START = 400.0
 #: Room for the medium's files and the tmpfs over them.
 MEMORY = 1536
+#: With the medium in memory as well.
+MEMORY_FOR_ALL = 2048
 SECTOR = 2048
 
 
@@ -75,9 +75,9 @@ def with_kickstart(context: Context, text: str) -> Disk:
 
 
 @contextmanager
-def started(context: Context, *disks: Disk, menu: str = "s", **spec: Any) -> Iterator[Machine]:
+def started(context: Context, *disks: Disk, menu: str = "s", memory: int = MEMORY, **spec: Any) -> Iterator[Machine]:
     """A machine started from a medium; ``menu`` is the key for GRUB's menu, empty where there is none."""
-    described = Spec("medium", memory=MEMORY, disks=disks, reboots=True, **spec)
+    described = Spec("medium", memory=memory, disks=disks, reboots=True, **spec)
     with Machine(described, context.folder / "medium") as machine:
         if menu:
             machine.serial.wait_for("Install oVirt Node on the serial console", START)
@@ -85,9 +85,3 @@ def started(context: Context, *disks: Disk, menu: str = "s", **spec: Any) -> Ite
         machine.serial.wait_for("oVirt Node installer", START)
         context.figures["installer_seconds"] = round(machine.seconds, 1)
         yield machine
-
-
-def shell_of(machine: Machine) -> Shell:
-    """The root shell on the installer's second console."""
-    machine.shell.wait_for(READY, START)
-    return Shell(machine.shell)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.vm import artefacts
 from tests.vm.artefacts import NodeImage
 from tests.vm.errors import check, check_equal
-from tests.vm.media import as_cd, as_stick, demo_iso, place_of, started, with_kickstart
+from tests.vm.media import MEMORY_FOR_ALL, as_cd, as_stick, demo_iso, place_of, started, with_kickstart
 from tests.vm.qemu import Disk, Efi, Machine
 from tests.vm.scenario import Context, scenario
 from tests.vm.servers import serving
@@ -133,6 +133,24 @@ def iso_efi_usb(context: Context) -> None:
         check_equal(node.shell.text("test -d /sys/firmware/efi && echo efi"), "efi", "the firmware")
         entries = node.shell.text("efibootmgr")
         check("oVirt Node" in entries, f"the firmware has no entry of ours: {entries}")
+        node.power_off()
+    check_equal(artefacts.content(stick.file), before, "the content of the stick")
+
+
+@scenario("iso-memory", issues=(7,), limit=1800)
+def iso_memory(context: Context) -> None:
+    """The demo ISO on a disk, as on a USB stick, starts from BIOS, is read into memory by GRUB, and installs."""
+    image = artefacts.node_image()
+    stick = as_stick(context, demo_iso(image))
+    before = artefacts.content(stick.file)
+    # Nothing on the stick is in use, so the kickstart has to say what is the node's.
+    said = with_kickstart(context, on_medium(image, "ignoredisk --only-use=/dev/disk/by-id/virtio-target\nreboot\n"))
+    with started(context, target(context), stick, said, menu="n", memory=MEMORY_FOR_ALL) as machine:
+        await_installed(machine)
+        check(bool(machine.serial.seen("it was read into memory")), "the medium was not read into memory")
+        node = Node(machine)
+        node.await_login()
+        check_node(node, image)
         node.power_off()
     check_equal(artefacts.content(stick.file), before, "the content of the stick")
 
