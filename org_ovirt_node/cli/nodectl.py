@@ -72,13 +72,13 @@ def _banner(options: argparse.Namespace) -> int:
     found = motd.own_addresses()
     if options.update_issue:
         motd.write_issue(ISSUE, found)
-        return 0
-    _show(options, {"admin_console": found}, motd.banner(found) + "\n")
+    if options.machine_readable or not options.update_issue:
+        _show(options, {"admin_console": found}, motd.banner(found) + "\n")
     return 0
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    from org_ovirt_node.node import journal, mounted, rollback, survey
+    from org_ovirt_node.node import journal, motd, mounted, rollback, survey
 
     with lock.locked("the rollback", PLACES.lock):
         node = _state()
@@ -94,6 +94,7 @@ def _rollback(options: argparse.Namespace) -> int:
         if last is not None and last.undecided and last.layer != chosen.target:
             last.reason = f"rolled back to {chosen.target} by hand"
             journal.save(last, PLACES.state)
+    motd.refresh(PLACES)
     lines = [f"The next boot is {chosen.target}; reboot to get there."]
     if chosen.retry:
         lines.append("It was never marked good, so it is on trial again.")
@@ -113,8 +114,11 @@ def _rollback(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
+    from org_ovirt_node.node import motd
+
     with lock.locked("removing", PLACES.lock):
         remove.remove_image(_state(), options.nvr, PLACES)
+    motd.refresh(PLACES)
     _show(options, {"removed": options.nvr}, f"{options.nvr} was removed.")
     return 0
 

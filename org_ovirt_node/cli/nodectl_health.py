@@ -17,7 +17,12 @@ def run_checks(options: argparse.Namespace, places: Places) -> int:
     ok = health.healthy(results)
     if not ok:
         required = [health.describe(one) for one in results if one.required and not one.ok]
-        health.record(places, "; ".join(required))
+        health.keep_reason(places, "; ".join(required))
+    if not ok or health.fell_back(places):
+        # Where the boot is not marked good, nobody else writes it.
+        from org_ovirt_node.node import motd
+
+        motd.refresh(places)
     if options.machine_readable:
         data = [
             {"name": one.name, "required": one.required, "status": one.status, "output": one.output} for one in results
@@ -33,14 +38,15 @@ def run_checks(options: argparse.Namespace, places: Places) -> int:
 def mark_good(options: argparse.Namespace, places: Places) -> int:
     """``good``: the boot has succeeded."""
     # Not needed by the checks, which are run right before it.
-    from org_ovirt_node.node import check, checkfacts, motd
+    from org_ovirt_node.node import checkfacts, motd
 
     said = health.boot_good(places)
     fallback = checkfacts.fallback_text(places, None)
-    print(f"{health.ERROR if fallback and options.journal else ''}{said}")
-    facts = checkfacts.gather(places)
-    places.motd.parent.mkdir(parents=True, exist_ok=True)
-    places.motd.write_text(motd.message(facts, check.judge(facts)).as_text(), encoding="utf-8")
+    if options.machine_readable:
+        print(json.dumps({"text": said}))
+    else:
+        print(f"{health.ERROR if fallback and options.journal else ''}{said}")
+    motd.refresh(places)
     return 0
 
 
@@ -49,7 +55,14 @@ def note_bad(options: argparse.Namespace, places: Places) -> int:
     reason = health.boot_bad(places)
     reboot = health.worth_a_reboot(places)
     stays = "" if reboot else "; this layer is the default already, so there is nothing that a reboot falls back to"
-    print(f"{health.ERROR if options.journal else ''}this boot has failed: {reason}{stays}")
+    if options.machine_readable:
+        print(json.dumps({"reason": reason, "reboot": reboot}, sort_keys=True))
+    else:
+        print(f"{health.ERROR if options.journal else ''}this boot has failed: {reason}{stays}")
+    if not reboot:
+        from org_ovirt_node.node import motd
+
+        motd.refresh(places)
     return 1 if reboot else 0
 
 

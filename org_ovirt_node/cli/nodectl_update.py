@@ -55,7 +55,7 @@ def request_of(options: argparse.Namespace) -> Request:
 
 def run_update(options: argparse.Namespace, places: Places) -> int:
     """Plan, cancel or update."""
-    from org_ovirt_node.node import updateplan
+    from org_ovirt_node.node import motd, updateplan
     from org_ovirt_node.node.update_run import cancel, only_plan, own_seconds, update
 
     if os.geteuid() != 0:
@@ -63,6 +63,7 @@ def run_update(options: argparse.Namespace, places: Places) -> int:
     progress = common.progress_for(options)
     if options.cancel:
         said = cancel(progress, places)
+        motd.refresh(places)
         print(json.dumps({"cancelled": True, "text": said}) if options.machine_readable else said)
         return 0
     request = request_of(options)
@@ -72,6 +73,7 @@ def run_update(options: argparse.Namespace, places: Places) -> int:
         print(json.dumps(data, sort_keys=True) if options.machine_readable else updateplan.as_text(data), end="\n")
         return 1 if prepared.problems else 0
     done = update(request, progress, places)
+    motd.refresh(places)
     data = {
         "image": done.facts.nvr,
         "layer": done.layer,

@@ -18,8 +18,8 @@ from org_ovirt_node.progress import human
 
 #: imgbased's threshold for data and metadata of the pool, in per cent.
 POOL_LIMIT = 80.0
-#: Room that the next update needs on /boot beside what is there, at the least.
-BOOT_LIMIT = 64 * MIB
+#: Room that an update needs on /boot, where no running layer tells (layout/policy.py).
+BOOT_USUAL = 120 * MIB
 OK, FAILED, WARN, BAD = "ok", "failed", "warn", "bad"
 
 
@@ -31,6 +31,7 @@ class Facts:
     node: Optional[NodeState] = None
     mounts: Optional[tuple[Mounted, ...]] = None
     boot_free: Optional[int] = None
+    boot_need: int = BOOT_USUAL
     autoextend: Optional[bool] = None
     journal: Optional[Journal] = None
     fallback: str = ""
@@ -225,8 +226,8 @@ def _images(facts: Facts) -> Group:
 def _boot(facts: Facts) -> Group:
     node = facts.node
     space = [] if facts.boot_free is not None else _unknown(facts, "boot")
-    if facts.boot_free is not None and facts.boot_free < BOOT_LIMIT:
-        space = [f"/boot has {human(facts.boot_free)} left, and an update needs some {human(BOOT_LIMIT)}"]
+    if facts.boot_free is not None and facts.boot_free < facts.boot_need:
+        space = [f"/boot has {human(facts.boot_free)} left, and an update needs some {human(facts.boot_need)}"]
     names = node.foreign if node is not None else ()
     environment = [] if node is not None else _unknown(facts, "node")
     if node is not None and not node.boot.sound:

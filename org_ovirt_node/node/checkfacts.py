@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Optional, TypeVar
 
-from org_ovirt_node.errors import CommandError, NodeError
-from org_ovirt_node.node import health, journal, mounted, survey
-from org_ovirt_node.node.check import Facts
+from org_ovirt_node.errors import CommandError, Interrupted, NodeError
+from org_ovirt_node.node import health, journal, mounted, preflight, survey
+from org_ovirt_node.node.check import BOOT_USUAL, Facts
 from org_ovirt_node.node.layers import NodeState, config, state
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.run import run
@@ -18,12 +18,14 @@ LIMIT = 30.0
 
 
 def gather(places: Places) -> Facts:
-    """Look at everything; never raises for what is wrong with the node."""
+    """Look at everything; raises Interrupted, and nothing for what is wrong with the node."""
     errors: dict[str, str] = {}
 
     def attempt(what: str, action: Callable[[], T]) -> Optional[T]:
         try:
             return action()
+        except Interrupted:
+            raise
         except NodeError as exc:
             errors[what] = str(exc)
         except OSError as exc:
@@ -34,11 +36,13 @@ def gather(places: Places) -> Facts:
     node: Optional[NodeState] = None
     if settings:
         node = attempt("node", lambda: state(settings["vg"], places.boot, places.cmdline))
+    running = survey.folder_size(places.boot / node.current) if node is not None and node.current else 0
     return Facts(
         vg=settings.get("vg", ""),
         node=node,
         mounts=attempt("mounts", mounted.mounts),
         boot_free=attempt("boot", lambda: survey.free_bytes(places.boot)),
+        boot_need=preflight.need(0, running, boot_exact=False).boot if running else BOOT_USUAL,
         autoextend=attempt("autoextend", autoextend),
         journal=journal.load(places.state),
         fallback=fallback_text(places, node),
@@ -48,9 +52,14 @@ def gather(places: Places) -> Facts:
 
 
 def fallback_text(places: Places, node: Optional[NodeState]) -> str:
-    """What is to be said of a layer that was given up; empty when the running layer came from no fallback."""
+    """What is to be said of a layer that was given up; empty when the running layer came from no fallback.
+
+    A layer that runs instead and does not become healthy either has noted nothing: GRUB's variables still tell.
+    """
     found = health.last_fallback(places)
     if found is None or not found.running or (node is not None and node.current != found.running):
+        found = health.given_up(node.boot, node.current, places) if node is not None and node.current else None
+    if found is None:
         return ""
     return f"{found.failed} was given up and {found.running} runs instead: {found.reason}"
 

@@ -123,6 +123,26 @@ def record(places: Places, reason: str) -> None:
     write_durably(places.state / FILE, (json.dumps(data) + "\n").encode())
 
 
+def keep_reason(places: Places, reason: str) -> str:
+    """:func:`record` of a layer on trial, which ends nothing when it fails; returns how it failed.
+
+    A layer that is not on trial is not given up: what is kept of another one stays.
+    """
+    if not trial.on_trial(places.cmdline.read_text(encoding="utf-8", errors="replace")):
+        return ""
+    return _attempt("the reason could not be kept", lambda: record(places, reason))
+
+
+def fell_back(places: Places) -> bool:
+    """True when another layer was given up before the running one was booted."""
+    try:
+        return boot_state(places.boot).failed not in ("", running_layer(places.cmdline))
+    except Interrupted:
+        raise
+    except (NodeError, OSError):
+        return False
+
+
 def last_fallback(places: Places) -> Optional[Fallback]:
     """The fallback that the running layer came from, or None."""
     try:
@@ -284,7 +304,7 @@ def boot_bad(places: Places) -> str:
     if noted is not None and noted.failed == running_layer(places.cmdline) and not noted.running:
         # The health checks know better what it was.
         return noted.reason
-    return reason + _attempt("it could not be kept", lambda: record(places, reason))
+    return reason + keep_reason(places, reason)
 
 
 def _failed_units() -> str:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from org_ovirt_node.errors import NodeError
-from org_ovirt_node.node import check
+from org_ovirt_node.boot.files import write_durably
+from org_ovirt_node.errors import Interrupted, NodeError
+from org_ovirt_node.node import check, checkfacts
+from org_ovirt_node.node.places import Places
 from org_ovirt_node.run import run
+
+log = logging.getLogger(__name__)
 
 CONSOLE_PORT = 9090
 #: libvirt's own bridge leads nowhere for who looks at the node from outside.
@@ -50,6 +55,17 @@ def message(facts: check.Facts, groups: tuple[check.Group, ...]) -> Message:
         lines.append(f"{node.current} runs, and the next boot is {node.boot.next}")
     lines += [f"{result.text}: {result.reason}" for group in groups for result in group.results if not result.ok]
     return Message(check.overall(groups), tuple(lines))
+
+
+def refresh(places: Places) -> None:
+    """Write what is said at login, as it is now; that it cannot be written is logged, and ends nothing."""
+    try:
+        facts = checkfacts.gather(places)
+        write_durably(places.motd, message(facts, check.judge(facts)).as_text().encode())
+    except Interrupted:
+        raise
+    except (NodeError, OSError) as exc:
+        log.warning("what is said at login was not written: %s", exc)
 
 
 def addresses(text: str) -> list[str]:

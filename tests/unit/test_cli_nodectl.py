@@ -15,6 +15,7 @@ import pytest
 
 from org_ovirt_node.cli import nodectl
 from org_ovirt_node.mounts import mounted
+from org_ovirt_node.node import motd
 from org_ovirt_node.node.health import FOLDER
 from org_ovirt_node.payload.verity import append_tree
 from tests.support.fakenode import NEW, OLD, FakeNode, make_node, path_with_fakes
@@ -70,7 +71,11 @@ def update_arguments(node: FakeNode, *more: str) -> list[str]:
     return ["update", str(image), "--sha256", hashlib.sha256(image.read_bytes()).hexdigest(), "--no-inhibit", *more]
 
 
-def test_every_command_prints_what_the_schema_says(node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_prints_what_the_schema_says(
+    node: FakeNode, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(motd, "own_addresses", lambda: ["192.0.2.1"])
+    monkeypatch.setattr(nodectl, "ISSUE", node.home / "issue")
     check = node.places.live / FOLDER / "required.d/10-yes"
     check.parent.mkdir(parents=True)
     check.write_text("#!/bin/sh\necho yes\n")
@@ -82,6 +87,10 @@ def test_every_command_prints_what_the_schema_says(node: FakeNode, capsys: pytes
         ("diff", ["diff"]),
         ("motd", ["motd"]),
         ("health", ["health"]),
+        ("health-good", ["health", "good"]),
+        ("health-bad", ["health", "bad"]),
+        ("generate-banner", ["generate-banner"]),
+        ("generate-banner", ["generate-banner", "--update-issue"]),
         ("plan", update_arguments(node, "--plan")),
         ("update", update_arguments(node)),
         ("list", ["list"]),
@@ -100,6 +109,22 @@ def test_every_command_prints_what_the_schema_says(node: FakeNode, capsys: pytes
         status, out, err = call(node, capsys, "--machine-readable", *arguments)
         assert status == 0, err
         conforms(json.loads(out), SCHEMA[name], name)
+
+
+def test_what_is_said_at_login_follows_every_change(node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:
+    awaits = f"an update to {NEW}+1 awaits its reboot"
+    assert call(node, capsys, *update_arguments(node))[0] == 0
+    assert awaits in node.places.motd.read_text()
+    assert call(node, capsys, "update", "--cancel")[0] == 0
+    assert "awaits" not in node.places.motd.read_text()
+    assert call(node, capsys, *update_arguments(node))[0] == 0
+    assert call(node, capsys, "rollback", "--to", OLD)[0] == 0
+    assert "awaits" not in node.places.motd.read_text()
+    assert call(node, capsys, "rollback", "--to", NEW)[0] == 0
+    assert awaits in node.places.motd.read_text()
+    node.places.motd.unlink()
+    node.places.motd.mkdir()
+    assert call(node, capsys, "rollback", "--to", OLD)[0] == 0
 
 
 def test_info_has_imgbaseds_keys(node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from org_ovirt_node.boot import bls, trial
 from org_ovirt_node.cli import nodectl
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.mounts import mounted
-from org_ovirt_node.node import bootstate, check, checkfacts, health, journal, rollback
+from org_ovirt_node.node import bootstate, check, checkfacts, health, journal, rollback, survey
 from org_ovirt_node.node.layers import NodeState, boot_state, state
 from tests.support.fakenode import (
     NEW,
@@ -233,3 +234,68 @@ def test_failures_row_15_a_trial_falls_back_to_the_good_layer_and_not_to_the_run
     node.booted(f"{OLDER}+1")
     rollback.perform(rollback.choose(read(node), NEW), 2, node.places)
     assert node.grubenv == {"saved_entry": f"{OLD}+1", "trial_entry": f"{NEW}+1", "trial_tries": "2"}
+
+
+def failing_check(node: FakeNode, said: str) -> None:
+    path = node.places.live / health.FOLDER / "required.d/10-no"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\necho {said}\nexit 1\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+def test_failures_row_3_a_fallback_is_told_where_the_old_layer_is_not_marked_good_either(
+    node: FakeNode, capsys: pytest.CaptureFixture[str], healthy: bool
+) -> None:
+    on_trial(node)
+    failing_check(node, "of the new one")
+    assert call(node, capsys, "health", "run")[0] == 1
+    tries_used(node, 4)
+    node.booted(f"{OLD}+1")
+    if healthy:
+        shutil.rmtree(node.places.live / health.FOLDER)
+    else:
+        failing_check(node, "of the old one")
+    node.places.motd.unlink(missing_ok=True)
+    assert call(node, capsys, "health", "run")[0] == (0 if healthy else 1)
+    told = f"{NEW}+1 was given up and {OLD}+1 runs instead: "
+    for _ in range(2):
+        data = check.as_dict(check.judge(checkfacts.gather(node.places)))
+        reason = data["updates"]["no_fallback"]["reason"]
+        assert told in reason and "of the new one" in reason and "of the old one" not in reason
+        assert told in node.places.motd.read_text()
+        # What boot-good keeps says the same.
+        health.boot_good(node.places)
+
+
+def test_a_boot_that_fails_without_a_way_back_is_told_at_login(
+    node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    on_trial(node)
+    bootstate.save_good(node.places.boot, f"{NEW}+1")
+    assert call(node, capsys, "health", "bad")[0] == 0
+    assert "node status" in node.places.motd.read_text()
+
+
+@pytest.mark.parametrize("command", ["motd", "check"])
+def test_a_signal_is_no_result_of_a_check(
+    node: FakeNode, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def stopped(*_: object) -> object:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError
+
+    monkeypatch.setattr(checkfacts, "state", stopped)
+    status, said = call(node, capsys, command)
+    assert status == 143 and "BAD" not in said
+
+
+def test_failures_row_2_check_asks_for_the_room_on_boot_that_an_update_does(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (node.places.boot / f"{OLD}+1" / bls.INITRAMFS).open("r+b") as file:
+        file.truncate(200 << 20)
+    for free, enough in ((230 << 20, False), (255 << 20, True)):
+        monkeypatch.setattr(survey, "free_bytes", lambda _, free=free: free)
+        data = check.as_dict(check.judge(checkfacts.gather(node.places)))
+        assert (data["boot"]["space_on_boot"]["status"] == "ok") is enough
