@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pyanaconda.modules.common.constants.objects import DEVICE_TREE
+from pyanaconda.modules.common.constants.objects import BOOTLOADER, DEVICE_TREE
 from pyanaconda.modules.common.constants.services import STORAGE
 from pyanaconda.modules.common.structures.storage import DeviceData, DeviceFormatData
 
 from org_ovirt_node.errors import LayoutError, StorageError
 from org_ovirt_node.install.adopt import taken
-from org_ovirt_node.kickstart.model import DEFAULT_VG, NodeSection
+from org_ovirt_node.install.options import Options
+from org_ovirt_node.kickstart.model import DEFAULT_POOL, DEFAULT_VG, NodeSection, VolumeRequest
 from org_ovirt_node.kickstart.units import human_size
-from org_ovirt_node.layout.policy import EXTENT, layer_name
+from org_ovirt_node.layout.model import Firmware
+from org_ovirt_node.layout.policy import CHUNK_MINIMUM, EXTENT, layer_name
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.rounding import round_up
+from org_ovirt_node.service.bootloader import ENABLED
 
 #: blivet's names of device types.
 THIN, POOL, VG, PARTITION = "lvmthinlv", "lvmthinpool", "lvmvg", "partition"
@@ -24,6 +27,8 @@ THIN, POOL, VG, PARTITION = "lvmthinlv", "lvmthinpool", "lvmvg", "partition"
 SEPARATE = ("/var",)
 #: What the core of GRUB that we install can read.
 BOOT_FILE_SYSTEMS = ("ext4",)
+#: Bytes of a thin pool's metadata for each chunk of its data, as libblockdev (which Anaconda uses) reckons it.
+METADATA_PER_CHUNK = 64
 HINT = (
     "Say 'autopart --type=thinp', or give the volumes with part, volgroup and logvol; "
     "'ovirt-node-install --plan --format kickstart' prints such lines."
@@ -41,6 +46,11 @@ class Device:
     children: tuple[str, ...]
     fstype: str = ""
 
+    @property
+    def disk(self) -> str:
+        """The disk of a partition."""
+        return self.parents[0] if self.parents else ""
+
 
 @dataclass(frozen=True)
 class PlannedStorage:
@@ -56,6 +66,13 @@ class PlannedStorage:
     volumes: tuple[str, ...] = ()
     pool: str = ""
     pool_size: int = 0
+    #: What is to boot the node; empty where no boot loader is to be installed.
+    firmware: tuple[Firmware, ...] = ()
+    #: The partition table of the disk with /boot as blivet calls it, empty where it cannot be told.
+    table: str = ""
+    #: The disks with a BIOS boot partition, and the one of --boot-drive, which Anaconda fills in where nobody does.
+    biosboot: tuple[str, ...] = ()
+    boot_drive: str = ""
 
     @property
     def mountpoints(self) -> tuple[str, ...]:
@@ -71,13 +88,14 @@ def read_planned() -> PlannedStorage:
         raise StorageError("the disks are not partitioned yet", hint="Choose a destination for the installation.")
     pool = _ancestor(tree, root, POOL)
     group = _ancestor(tree, pool or root, VG)
+    planned = _boot_facts(tree, found)
     if group is None:
-        return PlannedStorage(mounts=found)
+        return planned
     plain = [_device(tree, name) for name in group.children]
     thin = [_device(tree, name) for name in pool.children] if pool else []
-    used = sum(device.size for device in plain)
-    return PlannedStorage(
-        mounts=found,
+    used = sum(device.size + (2 * metadata_size(device.size) if device.type == POOL else 0) for device in plain)
+    return replace(
+        planned,
         vg=group.name,
         vg_size=group.size,
         free=max(group.size - used, 0),
@@ -85,6 +103,31 @@ def read_planned() -> PlannedStorage:
         volumes=tuple(device.name[len(group.name) + 1 :] for device in (*plain, *thin)),
         pool=pool.name if pool else "",
         pool_size=pool.size if pool else 0,
+    )
+
+
+def metadata_size(pool: int) -> int:
+    """The metadata of a thin pool of ``pool`` bytes, in whole extents; LVM keeps as much again to spare.
+
+    The device tree does not tell it: this is what Anaconda takes where the kickstart has no --metadatasize.
+    """
+    return round_up(max(pool // CHUNK_MINIMUM * METADATA_PER_CHUNK, EXTENT), EXTENT)
+
+
+def _boot_facts(tree: Any, mounts: dict[str, Device]) -> PlannedStorage:
+    proxy = STORAGE.get_proxy(BOOTLOADER)
+    formats = {name: DeviceFormatData.from_structure(tree.GetFormatData(name)) for name in tree.GetDevices()}
+    biosboot = [_device(tree, name).disk for name, found in formats.items() if found.type == "biosboot"]
+    label = formats.get(mounts["/boot"].disk) if "/boot" in mounts else None
+    # "partition table (GPT)" is how blivet describes one.
+    table = label.description.rpartition("(")[2].rstrip(")").lower() if label and label.type == "disklabel" else ""
+    drive = str(proxy.Drive)
+    return PlannedStorage(
+        mounts=mounts,
+        firmware=Options().targets if int(proxy.BootloaderMode) == ENABLED else (),
+        table=table,
+        biosboot=tuple(biosboot),
+        boot_drive=str(tree.ResolveDevice(drive)) if drive else "",
     )
 
 
@@ -122,6 +165,7 @@ def check(planned: PlannedStorage, node: NodeSection, image: ImageFacts) -> tupl
             f"/boot is to have the file system {boot.fstype}, which GRUB's core does not read",
             hint=f"Use {' or '.join(BOOT_FILE_SYSTEMS)}: 'autopart --fstype=ext4', or 'part /boot --fstype=ext4'.",
         )
+    _check_boot(planned, boot)
     for mountpoint in SEPARATE:
         if mountpoint not in planned.mounts:
             raise LayoutError(f"the partitioning has no volume of its own for {mountpoint}", hint=HINT)
@@ -147,12 +191,43 @@ def check(planned: PlannedStorage, node: NodeSection, image: ImageFacts) -> tupl
     return ()
 
 
+def _check_boot(planned: PlannedStorage, boot: Device) -> None:
+    """The disk must be one that the firmware starts a boot loader from."""
+    first = boot
+    if Firmware.EFI in planned.firmware:
+        esp = planned.mounts.get("/boot/efi")
+        if esp is None or esp.type != PARTITION or esp.fstype != "efi":
+            raise LayoutError(
+                "the partitioning has no EFI system partition at /boot/efi, and this machine boots by EFI",
+                hint="Add 'part /boot/efi --fstype=efi --size=600' to partitions of your own.",
+            )
+        first = esp
+    if Firmware.BIOS in planned.firmware and (boot.disk not in planned.biosboot or planned.table not in ("", "gpt")):
+        raise LayoutError(
+            f"the disk {boot.disk} with /boot is to have no BIOS boot partition in a GPT",
+            hint="Let 'clearpart --all --initlabel --disklabel=gpt' make a GPT (by hand on CentOS Stream 9: boot with "
+            "inst.gpt), and add 'part biosboot --fstype=biosboot --size=1' to partitions of your own.",
+        )
+    if planned.firmware and planned.boot_drive and planned.boot_drive != first.disk:
+        raise LayoutError(
+            f"the boot loader is to be on {planned.boot_drive} (--boot-drive), and the partitions that it needs are on "
+            f"{first.disk}",
+            hint=f"Say 'bootloader --boot-drive={first.disk}', or put these partitions on {planned.boot_drive}.",
+        )
+
+
 def _check_section(planned: PlannedStorage, node: NodeSection) -> None:
     """What the section asks of the disks must be what the partitioning brings: nothing is ignored."""
     if node.vg not in (DEFAULT_VG, planned.vg):
         raise LayoutError(
             f"--vg={node.vg} is asked for and the partitioning makes the volume group {planned.vg}",
             hint="Leave --vg out, or name it in the kickstart's volgroup line.",
+        )
+    pool = planned.pool.removeprefix(f"{planned.vg}-")
+    if node.pool not in (DEFAULT_POOL, pool):
+        raise LayoutError(
+            f"--pool={node.pool} is asked for and the partitioning makes the thin pool {pool}",
+            hint="Leave --pool out, or name it in the kickstart's logvol line with --thinpool.",
         )
     if node.layer_size and planned.mounts["/"].size < node.layer_size:
         raise LayoutError(
@@ -161,19 +236,27 @@ def _check_section(planned: PlannedStorage, node: NodeSection) -> None:
             hint="Give the size in the kickstart's logvol line for /.",
         )
     for volume in node.volumes:
-        found = planned.mounts.get(volume.mountpoint)
-        if found is None:
-            raise LayoutError(
-                f"volume {volume.mountpoint} is asked for and the partitioning has none",
-                hint=f"Add a logvol line for {volume.mountpoint}.",
-            )
-        if found.size < volume.size:
-            raise LayoutError(
-                f"volume {volume.mountpoint} --size={human_size(volume.size)} is asked for and the partitioning gives "
-                f"it {human_size(found.size)}",
-                hint=f"Correct the logvol line of {volume.mountpoint}.",
-            )
+        _check_volume(planned, volume)
     _check_absent(planned.mounts, node.novolumes)
+
+
+def _check_volume(planned: PlannedStorage, volume: VolumeRequest) -> None:
+    found, asked = planned.mounts.get(volume.mountpoint), f"volume {volume.mountpoint}"
+    correct = f"Correct the logvol line of {volume.mountpoint}."
+    if found is None:
+        raise LayoutError(
+            f"{asked} is asked for and the partitioning has none", hint=f"Add a logvol line for {volume.mountpoint}."
+        )
+    if found.size < volume.size:
+        raise LayoutError(
+            f"{asked} --size={human_size(volume.size)} is asked for and the partitioning gives it "
+            f"{human_size(found.size)}",
+            hint=correct,
+        )
+    if volume.fstype not in ("", found.fstype):
+        raise LayoutError(
+            f"{asked} --fstype={volume.fstype} is asked for and the partitioning gives it {found.fstype}", hint=correct
+        )
 
 
 def _check_absent(mounts: Iterable[str], novolumes: Iterable[str]) -> None:
