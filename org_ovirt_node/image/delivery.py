@@ -17,10 +17,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from org_ovirt_node.install.options import SKELETON
+
 ADDON = "usr/share/anaconda/addons/org_ovirt_node"
 SERVICES = "usr/share/anaconda/dbus/services"
 POLICIES = "usr/share/anaconda/dbus/confs"
-SKELETON = "usr/share/ovirt-node/skeleton.tar"
 DEFAULT_KICKSTART = "usr/share/anaconda/interactive-defaults.ks"
 #: What of the package is not for an installer.
 LEFT_OUT = ("image", "media", "setup")

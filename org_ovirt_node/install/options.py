@@ -9,6 +9,8 @@ from pathlib import Path
 from org_ovirt_node.install.root import SYSROOT, WORK
 from org_ovirt_node.layout.model import Firmware
 
+#: What Anaconda unpacks as its payload; without a leading slash.
+SKELETON = "usr/share/ovirt-node/skeleton.tar"
 EFI_FIRMWARE = Path("/sys/firmware/efi")
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.image import delivery, squash
+from org_ovirt_node.install.options import SKELETON
 from org_ovirt_node.media import finish
 from org_ovirt_node.media.finish import Made
 from org_ovirt_node.media.iso import FOLDER, companions
@@ -82,7 +83,7 @@ def default_kickstart(label: str, image: str, sha256: str) -> str:
     """A kickstart that chooses the image on the medium and leaves everything else to be asked."""
     return (
         "# The image is chosen; disks, network and users are asked for.\n"
-        f"liveimg --url=file:///{delivery.SKELETON}\nfirstboot --disable\n"
+        f"liveimg --url=file:///{SKELETON}\nfirstboot --disable\n"
         f'%addon org_ovirt_node "--image=hd:LABEL={label}:/{FOLDER}/{image}" --sha256={sha256}\n%end\n'
     )
 

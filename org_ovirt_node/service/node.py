@@ -22,6 +22,7 @@ from org_ovirt_node.service.installation import CheckImageTask, FinishTask, Prep
 from org_ovirt_node.service.kickstart import OvirtNodeKickstartSpecification
 from org_ovirt_node.service.node_interface import OvirtNodeInterface
 from org_ovirt_node.service.report import plan_report
+from org_ovirt_node.service.skeleton import NothingChosenTask
 
 #: Fields of the section that say which image it is, and that it is the right one.
 OF_THE_IMAGE = ("images", "sha256", "manifest", "key", "nosignature")
@@ -116,7 +117,7 @@ class OvirtNodeService(KickstartService):  # type: ignore[misc]
 
     def configure_with_tasks(self) -> list[Any]:
         if not self.enabled:
-            return []
+            return [NothingChosenTask()]
         return [PrepareTask(self._section, self._session, bool(conf.target.is_directory))]
 
     def configure_bootloader_with_tasks(self, kernel_versions: list[str]) -> list[Any]:
