@@ -85,24 +85,30 @@ def _rollback(options: argparse.Namespace) -> int:
         chosen = rollback.choose(node, options.to or "")
         changed = rollback.etc_differences(node, chosen, PLACES)
         conflicts: list[dict[str, str]] = []
-        if options.with_etc and chosen.target != chosen.running:
+        along = options.with_etc and chosen.target != chosen.running
+        if along and options.plan:
+            conflicts = rollback.planned_conflicts(node, chosen, PLACES)
+        elif along:
             shared = [mount.target for mount in mounted.of_group(mounted.mounts(), node.group.name)]
             conflicts = rollback.take_etc_along(node, chosen, shared, PLACES)
-        tries = int(config(PLACES.config).get("boot_tries", survey.DEFAULT_TRIES))
-        rollback.perform(chosen, tries, PLACES)
-        last = journal.load(PLACES.state)
-        if last is not None and last.undecided and last.layer != chosen.target:
-            last.reason = f"rolled back to {chosen.target} by hand"
-            journal.save(last, PLACES.state)
-    motd.refresh(PLACES)
-    lines = [f"The next boot is {chosen.target}; reboot to get there."]
+        if not options.plan:
+            tries = int(config(PLACES.config).get("boot_tries", survey.DEFAULT_TRIES))
+            rollback.perform(chosen, tries, PLACES)
+            last = journal.load(PLACES.state)
+            if last is not None and last.undecided and last.layer != chosen.target:
+                last.reason = f"rolled back to {chosen.target} by hand"
+                journal.save(last, PLACES.state)
+    if options.plan:
+        lines = [f"A rollback leads from {chosen.running} to {chosen.target}; nothing was changed."]
+    else:
+        motd.refresh(PLACES)
+        lines = [f"The next boot is {chosen.target}; reboot to get there."]
     if chosen.retry:
         lines.append("It was never marked good, so it is on trial again.")
     if changed:
-        verb = (
-            "were otherwise there, and go along" if options.with_etc else "are otherwise there (--with-etc takes yours)"
-        )
-        lines.append(f"{len(changed)} files of /etc {verb}:")
+        verb = "would go along" if options.plan else "were otherwise there, and go along"
+        verb = verb if options.with_etc else "are otherwise there (--with-etc takes yours)"
+        lines.append(f"{len(changed)} paths of /etc {verb}:")
         lines += [f"  /etc/{path}" for path in changed[: rollback.SHOWN]]
         lines += [f"  and {len(changed) - rollback.SHOWN} more"] if len(changed) > rollback.SHOWN else []
     lines += [f"  conflict: {one['path']}: {one['text']}" for one in conflicts]
@@ -166,6 +172,7 @@ def parser() -> argparse.ArgumentParser:
     nodectl_update.add(commands, PLACES)
     back = _command(commands, "rollback", "boot another layer, the next older one unless it is named", _rollback)
     back.add_argument("--to", "--nvr", metavar="NVR[+N]", help="the layer, or the image that has one")
+    back.add_argument("--plan", action="store_true", help="show where it leads and what of /etc is otherwise there")
     back.add_argument("--with-etc", action="store_true", help="take the running /etc along, merged as at an update")
     gone = _command(commands, "remove", "remove an image with its layers, or one layer", _remove)
     gone.add_argument("nvr", metavar="NVR[+N]")

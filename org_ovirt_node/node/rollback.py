@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Optional
 
 from org_ovirt_node.boot import trial
 from org_ovirt_node.errors import NodeError
@@ -14,15 +13,16 @@ from org_ovirt_node.install.root import NO_REPLAY, OVERLAY_WORK, UPPER, image_tr
 from org_ovirt_node.mounts import mounted, overlaid
 from org_ovirt_node.node import bootstate, etcmerge
 from org_ovirt_node.node.layers import NodeState, image_of
+from org_ovirt_node.node.merge.model import LABEL, Entry, Kind, order
+from org_ovirt_node.node.merge.names import escaped
+from org_ovirt_node.node.merge.tree import DirectoryTree
 from org_ovirt_node.node.places import Places
-from org_ovirt_node.node.upper import is_opaque, is_whiteout
 from org_ovirt_node.run import run
 
 #: Differences of /etc that are shown.
 SHOWN = 30
 #: Below /etc: written by LVM at each change, and of no interest to who goes back.
 NOISE = ("lvm/archive/", "lvm/backup/", "lvm/cache/")
-COMPARED = ("st_mode", "st_uid", "st_gid", "st_size")
 
 
 @dataclass(frozen=True)
@@ -105,16 +105,30 @@ def etc_differences(node: NodeState, chosen: Rollback, places: Places) -> list[s
     """
     if chosen.target == chosen.running:
         return []
-    device = f"{places.dev}/{node.group.name}"
-    work = places.work
+    device, work = f"{places.dev}/{node.group.name}", places.work
     layer = f"{device}/{chosen.target}"
-    fstype = run(["blkid", "-p", "-s", "TYPE", "-o", "value", layer]).stdout.strip()
+    fstype = _fstype(layer)
     options = ["ro", *NO_REPLAY.get(fstype, ())]
     with (
         image_tree(f"{device}/{image_of(chosen.target)}", work) as tree,
         mounted(layer, work / "layer", fstype=fstype, options=options) as base,
+        mounted("overlay", work / "root", fstype="overlay", options=["ro", f"lowerdir={base / UPPER}:{tree}"]) as root,
     ):
-        return differences(places.live / "etc", tree / "etc", base / UPPER / "etc")
+        return differences(places.live / "etc", root / "etc")
+
+
+def _fstype(device: str) -> str:
+    return run(["blkid", "-p", "-s", "TYPE", "-o", "value", device]).stdout.strip()
+
+
+def planned_conflicts(node: NodeState, chosen: Rollback, places: Places) -> list[dict[str, str]]:
+    """What :func:`take_etc_along` would find changed on both sides; nothing is written.  Raises NodeError."""
+    image = f"{places.dev}/{node.group.name}/{image_of(chosen.target)}"
+    with (
+        image_tree(image, places.work) as tree,
+        etcmerge.prepared(places.image_tree, places.live / "etc", tree) as merge,
+    ):
+        return merge.conflicts()
 
 
 def take_etc_along(node: NodeState, chosen: Rollback, shared: Sequence[str], places: Places) -> list[dict[str, str]]:
@@ -125,54 +139,34 @@ def take_etc_along(node: NodeState, chosen: Rollback, shared: Sequence[str], pla
     """
     device, work = f"{places.dev}/{node.group.name}", places.work
     layer = f"{device}/{chosen.target}"
-    fstype = run(["blkid", "-p", "-s", "TYPE", "-o", "value", layer]).stdout.strip()
     with (
         image_tree(f"{device}/{image_of(chosen.target)}", work) as tree,
-        mounted(layer, work / "layer", fstype=fstype) as base,
+        mounted(layer, work / "layer", fstype=_fstype(layer)) as base,
         overlaid([tree], base / UPPER, base / OVERLAY_WORK, work / "root") as root,
         etcmerge.prepared(places.image_tree, places.live / "etc", tree) as merge,
     ):
         return merge.execute(root, shared, exact=True)
 
 
-def differences(live: Path, lower: Path, upper: Path) -> list[str]:
-    """Paths below /etc that differ between ``live`` and the overlay of ``upper`` over ``lower``."""
-    names = _names(live) | _names(lower) | _names(upper)
-    return sorted(
-        name for name in names if not name.startswith(NOISE) and not _same(live / name, _overlaid(lower, upper, name))
-    )
+def differences(live: Path, other: Path) -> list[str]:
+    """Paths that differ between two trees of /etc, "." for /etc itself, as they are shown.  Raises MergeError.
+
+    Types, modes, owners, links, contents and attributes count, SELinux labels do not: each image has its own policy.
+    """
+    with closing(DirectoryTree(live)) as one, closing(DirectoryTree(other)) as two:
+        names = sorted(one.entries.keys() | two.entries.keys(), key=order)
+        return [
+            escaped(name) or "." for name in names if not f"{name}/".startswith(NOISE) and not _same(name, one, two)
+        ]
 
 
-def _names(top: Path) -> set[str]:
-    return {
-        os.path.relpath(os.path.join(folder, name), top)  # noqa: PTH118 - names may hold any byte
-        for folder, _, files in os.walk(top)
-        for name in files
-    }
-
-
-def _overlaid(lower: Path, upper: Path, name: str) -> Optional[Path]:
-    """Where the overlay has ``name`` from; None when it is deleted there."""
-    parts = Path(name).parts
-    for count in range(1, len(parts) + 1):
-        place = upper.joinpath(*parts[:count])
-        if not os.path.lexists(place):
-            break
-        if is_whiteout(place.lstat()):
-            return None
-        if count == len(parts) or is_opaque(place):
-            return upper / name
-    return lower / name
-
-
-def _same(one: Path, other: Optional[Path]) -> bool:
-    if other is None or not os.path.lexists(other):
-        return not os.path.lexists(one)
-    if not os.path.lexists(one):
+def _same(path: str, one: DirectoryTree, two: DirectoryTree) -> bool:
+    first, second = one.entries.get(path), two.entries.get(path)
+    if first is None or second is None or _unlabelled(first) != _unlabelled(second):
         return False
-    if one.is_symlink() or other.is_symlink():
-        return one.is_symlink() and other.is_symlink() and one.readlink() == other.readlink()
-    first, second = one.lstat(), other.lstat()
-    if any(getattr(first, name) != getattr(second, name) for name in COMPARED):
-        return False
-    return not one.is_file() or one.read_bytes() == other.read_bytes()
+    return first.kind is not Kind.FILE or one.digest(path) == two.digest(path)
+
+
+def _unlabelled(entry: Entry) -> Entry:
+    kept = tuple((name, value) for name, value in entry.meta.xattrs if name != LABEL)
+    return replace(entry, meta=replace(entry.meta, xattrs=kept))

@@ -161,11 +161,23 @@ def test_a_rollback_shows_and_can_take_along_what_changed_in_etc(
         # Deleted on the running layer since.
         (base / "upper/etc/stale.d/sub").mkdir(parents=True)
         (base / "upper/etc/stale.d/sub/file").write_text("stale\n")
-    arguments = ["rollback", "--to", NEW, "--machine-readable", *(["--with-etc"] if along else [])]
-    status, out, err = call(node, capsys, *arguments)
+    arguments = ["rollback", "--to", NEW, *(["--with-etc"] if along else [])]
+    before = {path: path.read_bytes() for path in node.places.boot.rglob("*") if path.is_file()}
+    content = (node.places.dev / "onn" / f"{NEW}+1").read_bytes()
+    status, out, err = call(node, capsys, *arguments, "--plan", "--machine-readable")
+    assert status == 0, err
+    planned = json.loads(out)
+    conforms(planned, SCHEMA["rollback-plan"], "rollback-plan")
+    status, out, err = call(node, capsys, *arguments, "--plan")
+    assert status == 0 and f"from {OLD}+1 to {NEW}+1; nothing was changed" in out and "  /etc/later\n" in out
+    assert {path: path.read_bytes() for path in node.places.boot.rglob("*") if path.is_file()} == before
+    assert (node.places.dev / "onn" / f"{NEW}+1").read_bytes() == content
+    status, out, err = call(node, capsys, *arguments, "--machine-readable")
     assert status == 0, err
     data = json.loads(out)
     conforms(data, SCHEMA["rollback"], "rollback")
+    assert data == planned
+    assert {"later", "stale.d", "stale.d/sub"} <= set(data["etc_differs"])
     assert {"later", "stale.d/sub/file"} <= set(data["etc_differs"]) and data["on_trial"]
     # Read-write: the kernel may not be through with the earlier mount, and refuses another kind beside it.
     with mounted(device, node.home / "peek", fstype="ext4") as base:

@@ -334,19 +334,40 @@ def test_a_check_that_hangs_or_cannot_start_has_failed(node: FakeNode) -> None:
 
 
 def test_rollback_shows_what_of_etc_is_otherwise(tmp_path: Path) -> None:
-    live, lower, upper = (tmp_path / name for name in ("live", "lower", "upper"))
-    for folder in (live / "a", lower / "a", upper / "a"):
-        folder.mkdir(parents=True)
-    for name in ("same", "changed", "live-only", "a/deep"):
-        (live / name).write_text(name)
-    for name in ("same", "deleted", "a/deep"):
-        (lower / name).write_text(name)
-    (lower / "changed").write_text("otherwise")
-    os.mknod(upper / "deleted", 0o020000, 0)
-    (upper / "target-only").write_text("x")
+    live, other = tmp_path / "live", tmp_path / "other"
+    for top in (live, other):
+        for folder in ("same", "mode", "attributes"):
+            (top / folder).mkdir(parents=True)
+            (top / folder / "file").write_text("same")
+        (top / "link").symlink_to("same" if top == live else "mode")
+        (top / "content").write_text("live!" if top == live else "other")
+    (live / "mode").chmod(0o700)
+    (live / "attributes/file").chmod(0o755)
+    (live / "new/empty").mkdir(parents=True)
+    (live / "to-folder").symlink_to("same")
+    (other / "deleted").mkdir()
+    (other / "kind").mkdir()
+    (live / "kind").write_text("file")
+    (live / os.fsdecode(b"odd\xff\n")).touch()
     (live / "lvm/backup").mkdir(parents=True)
+    (other / "lvm").mkdir()
     (live / "lvm/backup/onn").write_text("noise")
-    assert rollback.differences(live, lower, upper) == ["changed", "live-only", "target-only"]
+    assert rollback.differences(live, other) == sorted(
+        [
+            "attributes/file",
+            "content",
+            "deleted",
+            "kind",
+            "link",
+            "mode",
+            "new",
+            "new/empty",
+            "odd\\xff\\n",
+            "to-folder",
+        ]
+    )
+    other.chmod(0o700)
+    assert "." in rollback.differences(live, other)
 
 
 @pytest.mark.parametrize(("written", "default"), [("2", "new"), ("3", "good"), ("", "good")])
