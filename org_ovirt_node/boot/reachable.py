@@ -35,7 +35,7 @@ STACK_MODULES = {
     "raid456": ("raid456",),
 }
 STACK_PROGRAMS = {
-    "multipath": ("multipathd",),
+    "multipath": ("multipathd", "multipath", "kpartx"),
     "iscsi": ("iscsiadm", "iscsid"),
     "verity": ("veritysetup",),
     "raid0": ("mdadm",),
@@ -43,6 +43,9 @@ STACK_PROGRAMS = {
     "raid10": ("mdadm",),
     "raid456": ("mdadm",),
 }
+#: udev's rules by which paths are known as such and a map gets its partitions, without the number: distributions have
+#: other ones.
+MULTIPATH_RULES = ("multipath.rules", "kpartx.rules")
 CHECKERS = {"ext4": "e2fsck", "xfs": "xfs_repair"}
 #: The file of our dracut module without which the initramfs does not know root=ovirt-node.
 OUR_HOOK = "ovirt-node-lib.sh"
@@ -243,6 +246,10 @@ def _multipath(facts: RootFacts) -> list[str]:
     inside = {f"/{name}" for name in facts.initramfs}
     if MULTIPATH_CONF not in facts.host and MULTIPATH_CONF not in inside:
         found.append(f"a disk is multipath and host.img has no {MULTIPATH_CONF}")
+    rules = {base_name(name).partition("-")[2] for name in facts.initramfs if name.endswith(".rules")}
+    found += [
+        f"a disk is multipath and its initramfs lacks udev's {name}" for name in MULTIPATH_RULES if name not in rules
+    ]
     if "rd.multipath=0" in cmdline.split(facts.options):
         found.append("rd.multipath=0 on its kernel command line switches multipath off")
     wwids = (

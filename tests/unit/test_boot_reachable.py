@@ -47,7 +47,8 @@ STACKED = replace(
     stack=frozenset({"multipath", "iscsi"}),
     maps=("360000",),
     initramfs=FACTS.initramfs
-    | {f"usr/sbin/{name}" for name in ("multipathd", "iscsiadm", "iscsid")}
+    | {f"usr/sbin/{name}" for name in ("multipathd", "multipath", "kpartx", "iscsiadm", "iscsid")}
+    | {f"usr/lib/udev/rules.d/{name}" for name in ("62-multipath.rules", "66-kpartx.rules", "11-dm-mpath.rules")}
     | {"m/dm-multipath.ko", "m/iscsi_tcp.ko.zst", "etc/multipath.conf"},
     host={**FACTS.host, INITIATOR: HostFile(b"x"), MULTIPATH_WWIDS: HostFile(b"# x\n/360000/\n")},
 )
@@ -109,6 +110,9 @@ CASES = [
 ]
 STACK_CASES = [
     (without("multipathd"), "the program multipathd"),
+    (without("sbin/kpartx"), "the program kpartx"),
+    (without("62-multipath.rules"), "lacks udev's multipath.rules"),
+    (without("66-kpartx.rules"), "lacks udev's kpartx.rules"),
     (without("dm-multipath"), "the kernel module dm_multipath"),
     (without("multipath.conf"), f"host.img has no {MULTIPATH_CONF}"),
     (host(MULTIPATH_WWIDS), f"host.img has no {MULTIPATH_WWIDS}"),

@@ -32,6 +32,11 @@ install() {
     inst_multiple -o iscsiadm iscsid ip
     inst_hook initqueue/settled 50 "$moddir/ovirt-node-iscsi.sh"
     inst_hook initqueue/settled 99 "$moddir/ovirt-node-wait.sh"
+    if dracut_module_included "multipath"; then
+        # dracut knows these by Fedora's names only; without them a map has no partitions, and LVM looks at its paths.
+        inst_rules 60-multipath.rules 56-dm-mpath.rules 56-dm-parts.rules 60-kpartx.rules 68-del-part-nodes.rules \
+            99-z-dm-mpath-late.rules
+    fi
     inst_hook initqueue/settled 10 "$moddir/ovirt-node-ids.sh"
     inst_hook pre-mount 90 "$moddir/ovirt-node-prepare.sh"
     inst_hook mount 10 "$moddir/ovirt-node-mount.sh"

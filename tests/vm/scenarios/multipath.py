@@ -76,7 +76,7 @@ def install_on_paths(context: Context, image: NodeImage, *paths: Disk) -> None:
         installer.power_off()
 
 
-@scenario("install-multipath", issues=(4,))
+@scenario("install-multipath", issues=(4,), core=True)
 def install_multipath(context: Context) -> None:
     """A disk with two paths is one disk: naming a path means the map, and the node boots on it."""
     image = artefacts.node_image()
