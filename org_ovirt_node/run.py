@@ -8,12 +8,13 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Optional, Union
 
 from org_ovirt_node.errors import CommandError
+from org_ovirt_node.signals import blocked
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +68,13 @@ def run(
     secrets: Sequence[str] = (),
     hint: str = "",
     output: Optional[IO[bytes]] = None,
+    whole: bool = False,
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
     ``root`` runs it in a chroot.  ``secrets`` never reach a log or an error.  With ``output`` all that it prints goes
-    to that file: a process that it leaves behind then keeps nobody waiting.  Raises :class:`CommandError` when the
+    to that file: a process that it leaves behind then keeps nobody waiting.  A program that is run ``whole`` is never
+    cut short by a signal that ends this one: the signal takes effect after it.  Raises :class:`CommandError` when the
     program is missing or cannot be started, exceeds ``timeout`` seconds, or (with ``check``) exits with a status
     other than 0.
     """
@@ -84,19 +87,20 @@ def run(
     if program is None:
         raise CommandError(args, NOT_FOUND, f"the program {full[0]} is not installed", hint=hint)
     try:
-        done = subprocess.run(
-            (program, *full[1:]),
-            input=input,
-            stdin=subprocess.DEVNULL if input is None else None,
-            stdout=output or subprocess.PIPE,
-            stderr=output or subprocess.PIPE,
-            encoding="utf-8",
-            errors="replace",
-            env=environment,
-            cwd=cwd,
-            timeout=timeout,
-            check=False,
-        )
+        with blocked() if whole else nullcontext():
+            done = subprocess.run(
+                (program, *full[1:]),
+                input=input,
+                stdin=subprocess.DEVNULL if input is None else None,
+                stdout=output or subprocess.PIPE,
+                stderr=output or subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                env=environment,
+                cwd=cwd,
+                timeout=timeout,
+                check=False,
+            )
     except subprocess.TimeoutExpired as exc:
         raise CommandError(args, TIMED_OUT, f"no answer within {timeout:g} s", hint=hint) from exc
     except OSError as exc:

@@ -58,6 +58,19 @@ def uninterrupted() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def blocked() -> Iterator[None]:
+    """Keep the signals that end a program waiting until the block is done, for its children too.
+
+    A Ctrl-C goes to all programs of a terminal: one that must not be left half done does not see it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def end_quietly() -> None:
     """From now on these signals end the program at once and without a word.
 

@@ -81,9 +81,9 @@ def sync_folder(folder: Path) -> None:
 def make_visible(boot: Path) -> None:
     """Bring the file system of /boot to a state in which GRUB, which replays no journal, sees every change.
 
-    One child does both halves: whoever kills this program must not leave /boot frozen.
+    One child does both halves, and no signal cuts it short: whoever ends this program must not leave /boot frozen.
     """
-    run(["sh", "-c", 'fsfreeze --freeze "$1" && fsfreeze --unfreeze "$1"', "sh", boot])
+    run(["sh", "-c", 'fsfreeze --freeze "$1" && fsfreeze --unfreeze "$1"', "sh", boot], whole=True)
 
 
 def place_layer(boot: Path, layer: str, kernel: KernelFiles, host_initrd: bytes) -> None:

@@ -197,22 +197,31 @@ def digest_tags(sha256: str, size: int) -> tuple[str, str]:
 
 def add_tags(name: str, tags: Sequence[str]) -> None:
     """Tag the LV ``vg/lv``."""
-    run(["lvchange", *_tag_words(tags), name])
+    run(["lvchange", *_tag_words(tags), name], whole=True)
 
 
 def drop_tags(vg: str, names: Sequence[str], tags: Sequence[str]) -> None:
     """Take tags from LVs of ``vg``, all in one change; those that they do not have do no harm."""
-    run(["lvchange", *(word for tag in tags for word in ("--deltag", tag)), *(f"{vg}/{name}" for name in names)])
+    run(
+        ["lvchange", *(word for tag in tags for word in ("--deltag", tag)), *(f"{vg}/{name}" for name in names)],
+        whole=True,
+    )
 
 
 def create_linear(vg: str, name: str, size: int, tags: Sequence[str]) -> None:
     """Make a plain LV of at least ``size`` bytes with ``tags``; what was on its extents before is not a file system."""
-    run(["lvcreate", "--yes", "--wipesignatures", "y", "--size", f"{size}b", "--name", name, *_tag_words(tags), vg])
+    run(
+        ["lvcreate", "--yes", "--wipesignatures", "y", "--size", f"{size}b", "--name", name, *_tag_words(tags), vg],
+        whole=True,
+    )
 
 
 def create_thin(vg: str, pool: str, name: str, size: int, tags: Sequence[str]) -> None:
     """Make a thin LV of ``size`` bytes in ``pool`` with ``tags``."""
-    run(["lvcreate", "--yes", "--virtualsize", f"{size}b", "--name", name, *_tag_words(tags), "--thin", f"{vg}/{pool}"])
+    run(
+        ["lvcreate", "--yes", "--virtualsize", f"{size}b", "--name", name, *_tag_words(tags), "--thin", f"{vg}/{pool}"],
+        whole=True,
+    )
 
 
 def _tag_words(tags: Sequence[str]) -> list[str]:
@@ -221,14 +230,14 @@ def _tag_words(tags: Sequence[str]) -> list[str]:
 
 def rename(vg: str, name: str, new: str) -> None:
     """Rename an LV."""
-    run(["lvrename", vg, name, new])
+    run(["lvrename", vg, name, new], whole=True)
 
 
 def remove(name: str) -> None:
     """Remove the LV ``vg/lv``, which nobody uses.  Raises CommandError."""
-    run(["lvremove", "--yes", name], hint="Is it still mounted? See 'findmnt'.")
+    run(["lvremove", "--yes", name], hint="Is it still mounted? See 'findmnt'.", whole=True)
 
 
 def seal(name: str, tags: Sequence[str]) -> None:
     """Make the LV ``vg/lv`` read-only, in LVM's metadata and in the running kernel, and tag it."""
-    run(["lvchange", "--permission", "r", *_tag_words(tags), name])
+    run(["lvchange", "--permission", "r", *_tag_words(tags), name], whole=True)

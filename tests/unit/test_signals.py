@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from org_ovirt_node import signals
 from org_ovirt_node.errors import Interrupted
+from org_ovirt_node.run import run
 
 
 @pytest.fixture
@@ -57,3 +60,17 @@ def test_a_program_that_takes_the_machine_down_is_not_interrupted_by_it() -> Non
         signals.end_quietly()
         assert {signal.getsignal(number) for number in signals.SIGNALS} == {signal.SIG_DFL}
     assert {number: signal.getsignal(number) for number in signals.SIGNALS} == before
+
+
+@pytest.mark.usefixtures("hang_up")
+@pytest.mark.parametrize("to", ["$PPID", "$$"])
+def test_a_program_that_is_run_whole_is_not_cut_short(tmp_path: Path, to: str) -> None:
+    file = tmp_path / "thawed"
+    script = f'kill -INT $PPID {to}; read -r line < "$1"; echo thawed > "$2"'
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = subprocess.Popen(["sh", "-c", 'sleep 0.2; echo go > "$1"', "sh", str(pipe)])
+    with pytest.raises(Interrupted), signals.interruptible():
+        run(["sh", "-c", script, "sh", pipe, file], whole=True)
+    writer.wait()
+    assert file.read_text() == "thawed\n"
