@@ -46,6 +46,12 @@ def progress_for(options: argparse.Namespace) -> Progress:
     return JsonProgress() if getattr(options, "json_progress", False) else TextProgress()
 
 
+def require_root(what: str) -> None:
+    """Raises :class:`NodeError` for anybody else; ``what`` is what only root can do."""
+    if os.geteuid() != 0:
+        raise NodeError(f"only root can {what}", hint="Run it as root, for example with sudo.")
+
+
 def default_log(program: str) -> Path:
     """Where ``program`` keeps its log: /var/log/ovirt-node for root, else below $XDG_STATE_HOME."""
     if os.geteuid() == 0:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn, Optional
 
 from org_ovirt_node.cli import common
-from org_ovirt_node.errors import NodeError, WrongUsage
+from org_ovirt_node.errors import WrongUsage
 from org_ovirt_node.install import diskimages
 from org_ovirt_node.install.options import Options
 from org_ovirt_node.install.runner import install, only_plan, own_seconds
@@ -60,8 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 def act(options: argparse.Namespace) -> int:
     """Plan or install."""
-    if os.geteuid() != 0:
-        raise NodeError("only root can install", hint="Run it as root, for example with sudo.")
+    common.require_root("install")
     if options.format and not options.plan:
         raise WrongUsage(
             f"--format={options.format} is about --plan, and without it this would install",

@@ -80,6 +80,7 @@ def _banner(options: argparse.Namespace) -> int:
 def _rollback(options: argparse.Namespace) -> int:
     from org_ovirt_node.node import journal, motd, mounted, rollback, survey
 
+    common.require_root("roll the node back")
     with lock.locked("the rollback", PLACES.lock):
         node = _state()
         chosen = rollback.choose(node, options.to or "")
@@ -122,7 +123,8 @@ def _rollback(options: argparse.Namespace) -> int:
 def _remove(options: argparse.Namespace) -> int:
     from org_ovirt_node.node import motd
 
-    with lock.locked("removing", PLACES.lock):
+    common.require_root("remove an image")
+    with lock.locked("the removal", PLACES.lock):
         remove.remove_image(_state(), options.nvr, PLACES)
     motd.refresh(PLACES)
     _show(options, {"removed": options.nvr}, f"{options.nvr} was removed.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,8 +57,7 @@ def run_update(options: argparse.Namespace, places: Places) -> int:
     from org_ovirt_node.node import motd, updateplan
     from org_ovirt_node.node.update_run import cancel, only_plan, own_seconds, update
 
-    if os.geteuid() != 0:
-        raise NodeError("only root can update the node", hint="Run it with sudo.")
+    common.require_root("update the node")
     progress = common.progress_for(options)
     if options.cancel:
         said = cancel(progress, places)

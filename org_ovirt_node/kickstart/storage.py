@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
+from org_ovirt_node.boot import cmdline
 from org_ovirt_node.kickstart import checks
 from org_ovirt_node.kickstart.commands import Line, line_of, lines_of
 from org_ovirt_node.kickstart.model import (
@@ -250,6 +251,9 @@ def bootloader(lines: Sequence[Line]) -> BootloaderRequest:
     append = line.text("--append")
     if len(append) > _APPEND_LIMIT or not append.isprintable():
         line.fail(f"--append is not a kernel command line of at most {_APPEND_LIMIT} letters")
+    for word in cmdline.split(append):
+        if word.startswith(cmdline.OURS):
+            line.fail(f"--append={word} would name another root than the node's", hint="Leave it out.")
     return BootloaderRequest(
         append=append,
         timeout=int(timeout),

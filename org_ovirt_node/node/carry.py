@@ -27,21 +27,36 @@ def check_keep(places: Places, keep: Sequence[str]) -> None:
         top = path.strip("/").split("/")[0]
         if top in upper.ELSEWHERE:
             raise NodeError(f"--keep {path} is not needed: /{top} is taken care of by the update itself")
-        if not os.path.lexists(places.live / path.strip("/")):
+        place = places.live / path.strip("/")
+        if not os.path.lexists(place):
             raise NodeError(f"--keep {path} names nothing: there is no such path")
+        folder = place if place.is_dir() and not place.is_symlink() else place.parent
+        if folder.lstat().st_dev != places.live.lstat().st_dev:
+            raise NodeError(f"--keep {path} is not needed: it is on a volume of its own, which stays as it is")
 
 
 def carry(places: Places, root: Path, keep: Sequence[str]) -> list[str]:
-    """Copy root's home and the paths ``keep`` from the running layer to the new root; returns what was done."""
+    """Take root's home and the paths ``keep`` along from the running layer to the new root; returns what was done.
+
+    What was changed below them since the image is changed in the same way below those of the new image; a path of the
+    old image that the new one lacks is copied as it is.
+    """
     said = []
     if (places.upper / HOME).is_dir():
         _replay(places.upper / HOME, root / HOME)
     for path in keep:
         name = path.strip("/")
-        source = places.live / name
-        _make_parents(source, root / name, places.live)
-        copying.copy_tree(source, root / name)
-        said.append(f"/{name} goes along")
+        changed, target = places.upper / name, root / name
+        if os.path.lexists(changed):
+            _make_parents(places.live / name, target, places.live)
+            _replay_one(changed, target)
+            said.append(f"/{name} goes along")
+        elif os.path.lexists(target):
+            said.append(f"/{name} was not changed: it is as the new image has it")
+        else:
+            _make_parents(places.live / name, target, places.live)
+            copying.copy_tree(places.live / name, target)
+            said.append(f"/{name} goes along")
     return said
 
 
@@ -60,19 +75,23 @@ def _make_parents(source: Path, target: Path, live: Path) -> None:
 
 def _replay(changed: Path, target: Path) -> None:
     """Do in ``target`` what the upper folder ``changed`` says was done to the old image's: add, change, delete."""
+    if upper.is_opaque(changed):
+        _delete(target)
     copying.copy_one(changed, target)
     for child in sorted(changed.iterdir()):
-        status = child.lstat()
-        place = target / child.name
-        if upper.is_whiteout(status):
-            _delete(place)
-        elif child.is_dir() and not child.is_symlink():
-            _replay(child, place)
-        else:
-            if place.is_dir() and not place.is_symlink():
-                _delete(place)
-            copying.copy_one(child, place)
+        _replay_one(child, target / child.name)
     copying.copy_attributes(changed, target)
+
+
+def _replay_one(changed: Path, target: Path) -> None:
+    if upper.is_whiteout(changed.lstat()):
+        _delete(target)
+    elif changed.is_dir() and not changed.is_symlink():
+        _replay(changed, target)
+    else:
+        if target.is_dir() and not target.is_symlink():
+            _delete(target)
+        copying.copy_one(changed, target)
 
 
 def _delete(path: Path) -> None:

@@ -94,6 +94,9 @@ def config(path: Path = CONFIG) -> dict[str, Any]:
         raise NodeError(f"{path} cannot be read: {exc}", hint="Restore it from another layer or a backup.") from exc
     if not isinstance(data, dict) or not isinstance(data.get("vg"), str):
         raise NodeError(f"{path} names no volume group", hint='It needs the key "vg".')
+    for name in ("image_slots", "boot_tries"):
+        if name in data and type(data[name]) is not int:
+            raise NodeError(f"{path}: {name} is {json.dumps(data[name])}, which is no number", hint="Correct it there.")
     return data
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from org_ovirt_node.boot.grubcfg import MAX_TRIES
 from org_ovirt_node.layout import policy
 from org_ovirt_node.node.room import ImageUse
 from org_ovirt_node.progress import human
@@ -77,6 +78,7 @@ class Facts:
     boot_freed: int = 0
     entry: bool = True
     slots: int = 3
+    tries: int = 1
     on_battery: bool = False
     required: tuple[str, ...] = ()
 
@@ -116,6 +118,8 @@ def _state(facts: Facts) -> list[str]:
         found.append(f"the running layer {facts.running} has no boot entry to fall back to: see 'nodectl check'")
     if facts.slots < 2:
         found.append("node.json allows one image only ('image_slots'), and an update needs room for two")
+    if not 1 <= facts.tries <= MAX_TRIES:
+        found.append(f"a layer can have 1 to {MAX_TRIES} tries, not {facts.tries}: see 'boot_tries' in node.json")
     if facts.on_battery:
         found.append("the machine runs on battery: connect it, since an update must not be cut short")
     return found

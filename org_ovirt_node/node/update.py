@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Optional
 
@@ -139,6 +139,7 @@ class Update:
         packs = packages.kept(self.places)
         kept = survey.kept_size(changes, self.request.keep) + carry.home_size(self.places) + packages.size(packs)
         found = survey.preflight_facts(node, facts, boot, kept, self.places)
+        found = replace(found, tries=self.request.tries or node.tries)
         left = [image for image in found.removable if image not in found.room]
         later = room.beyond_slots(len(found.installed) - len(found.room) + 1, node.slots, left)
         self.facts = facts
@@ -328,8 +329,8 @@ class Update:
         node = self.prepared.node.state
         entry = node.entry(node.current)
         assert entry is not None  # refused by the preflight
-        old = set(cmdline.split(survey.image_boot_args(self.places.image_tree)))
-        users = [word for word in cmdline.user_arguments(trial.without_trial(entry.options)) if word not in old]
+        old = survey.image_boot_args(self.places.image_tree)
+        users = cmdline.user_arguments(trial.without_trial(entry.options), old)
         facts = self.facts
         ours = cmdline.layer_arguments(self.vg, facts.nvr, self.layer, facts.roothash, facts.hash_offset)
         return cmdline.command_line(ours, self.facts.boot_args, " ".join(users))
@@ -352,9 +353,9 @@ class Update:
 
     def finish(self) -> None:
         """Take the tags of the unfinished off, and remove images beyond the slots."""
-        lvm.drop_tags(self.vg, [self.layer, self.facts.nvr], [lvm.TAG_INCOMPLETE])
         self.journal.finished = time.strftime(journal.TIME, time.gmtime())
         journal.save(self.journal, self.places.state)
+        lvm.drop_tags(self.vg, [self.layer, self.facts.nvr], [lvm.TAG_INCOMPLETE])
         if not self.prepared.later:
             return
         for name in remove.collect(self._read_state(), self.prepared.node.slots, self.places):

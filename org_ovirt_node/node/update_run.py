@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import ExitStack
+from dataclasses import replace
 
 from org_ovirt_node.errors import CommandError, Interrupted, NodeError
 from org_ovirt_node.install.root import image_tree
@@ -58,7 +59,7 @@ def update(request: Request, progress: Progress, places: Places) -> Update:
     """Do all steps.  Raises NodeError; whatever ends it early is undone, and the node boots what it booted before."""
     carry.check_keep(places, request.keep)
     with (
-        lock.locked("the update", places.lock),
+        lock.locked(lock.UPDATE, places.lock),
         inhibit.held_off("an update is being written", wanted=request.inhibit),
         ExitStack() as outer,
     ):
@@ -74,6 +75,13 @@ def update(request: Request, progress: Progress, places: Places) -> Update:
             raise stopped from exc
         except NodeError as exc:
             _undo_after(doing, stack, exc.message)
+            if _committed(doing):
+                raise NodeError(
+                    f"{doing.layer} is installed and the next boot tries it, but finishing failed: {exc.message}",
+                    hint="'nodectl check' says what is left to do; 'nodectl update --cancel' takes the update back.",
+                ) from exc
+            if hasattr(doing, "journal") and not exc.hint:
+                exc.hint = "The node boots what it booted before. Run the update again once that is mended."
             raise
 
 
@@ -108,11 +116,12 @@ def undo(places: Places) -> tuple[str, ...]:
     """Remove everything of an unfinished update; returns the volumes.  Raises NodeError."""
     node = _state(places)
     mounted.release_below(places.work)
-    _take_back_added(node, places)
     layer = node.group.find(node.boot.trial)
     if node.boot.pending and layer is not None and layer.incomplete and node.boot.trial != node.current:
+        # Before anything that the layer needs is taken away.
         bootstate.set_default(places.boot, node.boot.good)
         node = _state(places)
+    _take_back_added(node, places)
     return remove.remove_leftovers(node, places)
 
 
@@ -140,23 +149,28 @@ def cancel(progress: Progress, places: Places) -> str:
 
     Raises NodeError when there is nothing to cancel, or the new layer runs already.
     """
-    if lock.interrupt_holder(places.lock):
-        return "the running update was stopped and undone"
-    with lock.locked("cancelling", places.lock), uninterrupted():
+    stopped = lock.interrupt_holder(places.lock)
+    with lock.locked("the cancellation", places.lock), uninterrupted():
         node = _state(places)
         pending = node.boot.trial if node.boot.pending and node.boot.trial != node.current else ""
         if not pending and not remove.leftovers(node):
+            if stopped:
+                return "the running update was stopped and undone"
             if node.current and node.boot.trial == node.current:
                 raise NodeError(
                     f"{node.current} runs already, so its update cannot be cancelled", hint="See 'nodectl rollback'."
                 )
             raise NodeError("there is no update to cancel")
+        if pending:
+            # Back to what GRUB boots without the trial, before anything that it needs is taken away.
+            bootstate.set_default(places.boot, node.boot.good)
+        last = journal.load(places.state)
+        if pending and (last is None or last.layer != pending or last.good or last.reason):
+            return f"{pending} is not tried any more; it was no new update, and nothing was removed"
         mounted.release_below(places.work)
-        _take_back_added(node, places)
+        _take_back_added(_state(places), places)
         if pending:
             progress.detail(f"removing {pending}")
-            # Back to what GRUB boots without the trial, before anything of the trial is removed.
-            bootstate.set_default(places.boot, node.boot.good)
             _remove_pending(_state(places), pending, places)
         remove.remove_leftovers(_state(places), places)
         journal.remove(places.state)
@@ -177,7 +191,9 @@ def only_plan(request: Request, progress: Progress, places: Places) -> Prepared:
     """What an update would do; nothing is written."""
     carry.check_keep(places, request.keep)
     with ExitStack() as stack:
-        return Update(request, progress, stack, places).prepare(merge=True)
+        found = Update(request, progress, stack, places).prepare(merge=True)
+    held = lock.holder(places.lock)
+    return replace(found, problems=(*found.problems, str(held))) if held else found
 
 
 def own_seconds(update: Update) -> float:

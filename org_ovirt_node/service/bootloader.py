@@ -12,6 +12,7 @@ from pyanaconda.modules.common.task import sync_run_task
 from pyanaconda.modules.common.util import is_module_available
 
 from org_ovirt_node.anaconda_compat import set_property
+from org_ovirt_node.boot import cmdline
 from org_ovirt_node.errors import BootError
 from org_ovirt_node.kickstart.model import BootloaderRequest
 
@@ -112,7 +113,8 @@ class BootLoader:
                     sync_run_task(task)
         finally:
             set_property(proxy, "BootloaderMode", DISABLED)
-        return without_resume(list(proxy.GetArguments()), list(proxy.ExtraArguments))
+        asked = list(proxy.ExtraArguments)
+        return without_volumes(without_resume(list(proxy.GetArguments()), asked), asked)
 
 
 def without_resume(found: Sequence[str], asked: Sequence[str]) -> list[str]:
@@ -121,6 +123,14 @@ def without_resume(found: Sequence[str], asked: Sequence[str]) -> list[str]:
     A node is not put to sleep, and its initramfs, which activates the root's volumes alone, would wait for the swap.
     """
     return [str(argument) for argument in found if not argument.startswith("resume=") or argument in asked]
+
+
+def without_volumes(found: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """The arguments ``found`` without the volumes that Anaconda names for the initramfs, unless they are ``asked`` for.
+
+    The layer gets another name than Anaconda's root has, and the initramfs would wait for the old one.
+    """
+    return [argument for argument in found if not argument.startswith(cmdline.VOLUME) or argument in asked]
 
 
 def selinux_mode() -> str:

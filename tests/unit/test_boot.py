@@ -155,8 +155,23 @@ def test_command_line_keeps_the_users_arguments_in_their_order() -> None:
     line = cmdline.command_line(ours, "quiet selinux=1", "b=2 a=1 root=/dev/sda1 rd.lvm.lv=old/root")
     assert line == (
         "root=ovirt-node ovirt_node.vg=onn ovirt_node.image=n-1 ovirt_node.layer=n-1+1 "
-        "rd.lvm.lv=onn/n-1 rd.lvm.lv=onn/n-1+1 quiet selinux=1 b=2 a=1"
+        "rd.lvm.lv=onn/n-1 rd.lvm.lv=onn/n-1+1 quiet selinux=1 b=2 a=1 rd.lvm.lv=old/root"
     )
+
+
+USERS = "hugepagesz=1G hugepages=4 hugepagesz=2M hugepages=4 quiet rd.lvm.lv=onn/swap console=tty0 console=ttyS0"
+
+
+@pytest.mark.parametrize("image", ["", "quiet", "quiet console=ttyS0 console=tty0", "a quiet b"])
+def test_failures_row_20_a_users_argument_is_kept_in_its_place_however_often_it_is_there(image: str) -> None:
+    ours = cmdline.layer_arguments("onn", "n-1", "n-1+1", "ab" * 32, 4096)
+    line = cmdline.command_line(ours, image, USERS)
+    assert cmdline.user_arguments(line, image) == tuple(USERS.split())
+
+
+def test_an_argument_of_the_image_that_the_user_took_out_of_the_entry_takes_none_of_the_users_along() -> None:
+    line = cmdline.command_line(cmdline.layer_arguments("onn", "n-1", "n-1+1"), "a b", "user b2")
+    assert cmdline.user_arguments(line, "a x b") == ("user", "b2")
 
 
 def test_host_initrd_unpacks_to_what_was_put_in(tmp_path: Path) -> None:

@@ -210,6 +210,7 @@ BAD_LINES = [
     ("firewall", "exactly one of --enabled, --disabled"),
     ("lang en_US.UTF-8#x", "'#' within a word"),
     ('bootloader --append="a#b"#c', "'#' within a word"),
+    ("bootloader --append='quiet root=/dev/sda1'", "--append=root=/dev/sda1 would name another root"),
     ("%addon org_ovirt_node --image=http://h/x#f --nosignature\n%end", "'#' within a word"),
     ("%addon org_ovirt_node --image=http://h/x --nosignature\nvolume /data#x --size=1GiB\n%end", "'#' within a word"),
     ("firewall --enabled --port=80:tcp", "Supported are --enabled, --disabled"),
