@@ -78,7 +78,7 @@ def _banner(options: argparse.Namespace) -> int:
 
 
 def _rollback(options: argparse.Namespace) -> int:
-    from org_ovirt_node.node import journal, motd, mounted, rollback, survey
+    from org_ovirt_node.node import journal, motd, mounted, rollback, survey, targetroot
 
     common.require_root("roll the node back")
     with lock.locked("the rollback", PLACES.lock):
@@ -86,6 +86,7 @@ def _rollback(options: argparse.Namespace) -> int:
         chosen = rollback.choose(node, options.to or "")
         changed = rollback.etc_differences(node, chosen, PLACES)
         conflicts: list[dict[str, str]] = []
+        renewal = targetroot.plan(node, chosen.target, PLACES) if chosen.target != chosen.running else None
         along = options.with_etc and chosen.target != chosen.running
         if along and options.plan:
             conflicts = rollback.planned_conflicts(node, chosen, PLACES)
@@ -93,6 +94,8 @@ def _rollback(options: argparse.Namespace) -> int:
             shared = [mount.target for mount in mounted.of_group(mounted.mounts(), node.group.name)]
             conflicts = rollback.take_etc_along(node, chosen, shared, PLACES)
         if not options.plan:
+            if renewal is not None:
+                targetroot.renew(renewal, node, PLACES)
             tries = int(config(PLACES.config).get("boot_tries", survey.DEFAULT_TRIES))
             rollback.perform(chosen, tries, PLACES)
             last = journal.load(PLACES.state)
@@ -113,9 +116,14 @@ def _rollback(options: argparse.Namespace) -> int:
         lines += [f"  /etc/{path}" for path in changed[: rollback.SHOWN]]
         lines += [f"  and {len(changed) - rollback.SHOWN} more"] if len(changed) > rollback.SHOWN else []
     lines += [f"  conflict: {one['path']}: {one['text']}" for one in conflicts]
+    unchecked = renewal.unchecked if renewal is not None else ""
+    if unchecked:
+        lines.append(f"Whether {chosen.target} reaches its root was not checked: {unchecked}")
     lines.append("/var and the other separate volumes are shared: they stay as they are.")
     data: dict[str, Any] = {"target": chosen.target, "running": chosen.running, "on_trial": chosen.retry}
-    data.update({"etc_differs": changed, "with_etc": bool(options.with_etc), "conflicts": conflicts})
+    data.update(
+        {"etc_differs": changed, "with_etc": bool(options.with_etc), "conflicts": conflicts, "unchecked": unchecked}
+    )
     _show(options, data, "\n".join(lines))
     return 0
 

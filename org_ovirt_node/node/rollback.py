@@ -9,20 +9,18 @@ from pathlib import Path
 
 from org_ovirt_node.boot import trial
 from org_ovirt_node.errors import NodeError
-from org_ovirt_node.install.root import NO_REPLAY, OVERLAY_WORK, UPPER, image_tree
-from org_ovirt_node.mounts import mounted, overlaid
-from org_ovirt_node.node import bootstate, etcmerge
+from org_ovirt_node.install.root import image_tree
+from org_ovirt_node.node import bootstate, etcmerge, targetroot
 from org_ovirt_node.node.layers import NodeState, image_of
 from org_ovirt_node.node.merge.model import LABEL, Entry, Kind, order
 from org_ovirt_node.node.merge.names import escaped
 from org_ovirt_node.node.merge.tree import DirectoryTree
 from org_ovirt_node.node.places import Places
-from org_ovirt_node.run import run
 
 #: Differences of /etc that are shown.
 SHOWN = 30
-#: Below /etc: written by LVM at each change, and of no interest to who goes back.
-NOISE = ("lvm/archive/", "lvm/backup/", "lvm/cache/")
+#: Below /etc: written by LVM at each change, and of no interest to who goes back; and what goes along in any case.
+NOISE = ("lvm/archive/", "lvm/backup/", "lvm/cache/", "lvm/devices/", "multipath/wwids/", "multipath/bindings/")
 
 
 @dataclass(frozen=True)
@@ -105,20 +103,8 @@ def etc_differences(node: NodeState, chosen: Rollback, places: Places) -> list[s
     """
     if chosen.target == chosen.running:
         return []
-    device, work = f"{places.dev}/{node.group.name}", places.work
-    layer = f"{device}/{chosen.target}"
-    fstype = _fstype(layer)
-    options = ["ro", *NO_REPLAY.get(fstype, ())]
-    with (
-        image_tree(f"{device}/{image_of(chosen.target)}", work) as tree,
-        mounted(layer, work / "layer", fstype=fstype, options=options) as base,
-        mounted("overlay", work / "root", fstype="overlay", options=["ro", f"lowerdir={base / UPPER}:{tree}"]) as root,
-    ):
+    with targetroot.looked_at(node, chosen.target, places) as (_, root):
         return differences(places.live / "etc", root / "etc")
-
-
-def _fstype(device: str) -> str:
-    return run(["blkid", "-p", "-s", "TYPE", "-o", "value", device]).stdout.strip()
 
 
 def planned_conflicts(node: NodeState, chosen: Rollback, places: Places) -> list[dict[str, str]]:
@@ -137,12 +123,8 @@ def take_etc_along(node: NodeState, chosen: Rollback, shared: Sequence[str], pla
     What the target's own /etc had otherwise is replaced; running it again finishes what was cut short.  Returns the
     conflicts.  Raises NodeError.
     """
-    device, work = f"{places.dev}/{node.group.name}", places.work
-    layer = f"{device}/{chosen.target}"
     with (
-        image_tree(f"{device}/{image_of(chosen.target)}", work) as tree,
-        mounted(layer, work / "layer", fstype=_fstype(layer)) as base,
-        overlaid([tree], base / UPPER, base / OVERLAY_WORK, work / "root") as root,
+        targetroot.changed(node, chosen.target, places) as (tree, root),
         etcmerge.prepared(places.image_tree, places.live / "etc", tree) as merge,
     ):
         return merge.execute(root, shared, exact=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from org_ovirt_node.boot import bls, cpio
 from org_ovirt_node.cli import nodectl
 from org_ovirt_node.mounts import mounted
 from org_ovirt_node.node import motd
@@ -184,6 +185,46 @@ def test_a_rollback_shows_and_can_take_along_what_changed_in_etc(
         assert (base / "upper/etc/later").exists() is along
         assert (base / "upper/etc/stale.d").exists() is not along
         assert (base / "upper/etc/motd").read_text() == "mine\n"
+
+
+def test_failures_row_1_a_layer_that_is_gone_back_to_finds_the_disks_that_there_are_now(
+    node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(node, capsys, *update_arguments(node))[0] == 0
+    uuid = "ZzZzZz-9999-8888-7777-6666-5555-ZzZzZz"
+    node.set(pv_uuid=uuid)
+    path = node.places.boot / f"{NEW}+1" / bls.HOST_INITRD
+    before, grubenv = path.read_bytes(), node.grubenv
+    status, _, err = call(node, capsys, "rollback", "--to", NEW)
+    assert status == 1 and "would not reach its root" in err and "does not name /dev/vda3" in err
+    assert (path.read_bytes(), node.grubenv) == (before, grubenv)
+    devices = node.places.live / "etc/lvm/devices/system.devices"
+    devices.write_text(f"IDTYPE=sys_wwid IDNAME=y DEVNAME=/dev/vdb PVID={uuid.replace('-', '')}\n")
+    assert call(node, capsys, "rollback", "--to", NEW, "--plan")[0] == 0
+    assert path.read_bytes() == before
+    assert call(node, capsys, "rollback", "--to", NEW)[0] == 0
+    host = cpio.read_host_initrd(path.read_bytes())
+    assert host["/etc/lvm/devices/system.devices"].content == devices.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o600
+    with mounted(str(node.places.dev / "onn" / f"{NEW}+1"), node.home / "peek", fstype="ext4") as base:
+        kept = base / "upper/etc/lvm/devices/system.devices"
+        assert kept.read_bytes() == devices.read_bytes()
+        assert [one.name for one in kept.parent.iterdir()] == [kept.name]
+
+
+@pytest.mark.parametrize("trouble", ["no disks", "own kernel"])
+def test_a_rollback_is_possible_where_its_root_cannot_be_checked_and_says_so(
+    node: FakeNode, capsys: pytest.CaptureFixture[str], trouble: str
+) -> None:
+    assert call(node, capsys, *update_arguments(node))[0] == 0
+    if trouble == "no disks":
+        node.set(failing=["lsblk"])
+    else:
+        path = bls.entry_path(node.places.boot, f"{NEW}+1")
+        path.write_text(path.read_text().replace("version ", "version 6.99-own-"))
+    status, out, err = call(node, capsys, "rollback", "--to", NEW)
+    assert status == 0, err
+    assert f"Whether {NEW}+1 reaches its root was not checked: " in out
 
 
 @pytest.mark.parametrize("command", ["info", "list", "rollback", "verify", "update --cancel", "remove x"])
