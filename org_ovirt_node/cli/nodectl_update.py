@@ -85,7 +85,7 @@ def run_update(options: argparse.Namespace, places: Places) -> int:
         print(json.dumps(data, sort_keys=True))
     else:
         print(f"{done.layer} is installed; the next boot tries it. Reboot when it suits.")
-        print("What is changed in /etc until then stays in the running layer: cancel and update again to take it along.")
+        print("Changes of /etc until then stay in the running layer: cancel and update again to take them along.")
         for one in done.journal.conflicts:
             where = f"; the image's version is {one['beside']}" if one["beside"] else ""
             print(f"  conflict: {one['path']}: {one['text']}{where}")
