@@ -7,7 +7,6 @@ interface has no screens of add-ons), the result would be an empty system, repor
 from __future__ import annotations
 
 from dasbus.error import DBusError
-from pyanaconda.core.constants import SOURCE_TYPE_LIVE_IMAGE
 from pyanaconda.modules.common.constants.services import PAYLOADS
 from pyanaconda.modules.common.structures.live_image import LiveImageConfigurationData
 from pyanaconda.modules.common.task import Task
@@ -17,9 +16,12 @@ from org_ovirt_node.anaconda_compat import installation_error
 from org_ovirt_node.errors import PayloadError
 from org_ovirt_node.install.options import SKELETON
 
+#: What Anaconda calls the source of ``liveimg`` with a tar (34: with anything).
+TYPES = ("LIVE_TAR", "LIVE_IMAGE")
+
 
 def is_payload() -> bool:
-    """True when the payload is ``liveimg`` of our skeleton."""
+    """True when the payload is ``liveimg`` of our skeleton, which is a tar."""
     try:
         if not is_module_available(PAYLOADS):
             return False
@@ -30,7 +32,7 @@ def is_payload() -> bool:
         return False
     for path in PAYLOADS.get_proxy(payload).Sources:
         source = PAYLOADS.get_proxy(path)
-        if source.Type != SOURCE_TYPE_LIVE_IMAGE:
+        if source.Type not in TYPES:
             continue
         url = LiveImageConfigurationData.from_structure(source.Configuration).url
         if url.startswith("file:") and url.endswith(f"/{SKELETON}"):

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import selectors
+import stat
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,7 @@ SECONDS = 240.0
 #: In command line mode Anaconda waits three minutes after an error; the words before are enough.
 ENDED = re.compile(r"The installer will now terminate|Complete!|Press 'q' to quit|Kernel panic")
 
+ADDON = "usr/share/anaconda/addons/org_ovirt_node"
 BASE = """\
 lang en_US.UTF-8
 keyboard us
@@ -47,13 +49,17 @@ def guard() -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """A kickstart, and what must and must not be said; ``addon`` is False where our files are left out."""
+    """A kickstart, and what must and must not be said.
+
+    ``addon`` is False where our files are left out, ``screens`` where only those of the screens are.
+    """
 
     name: str
     kickstart: str
     says: tuple[str, ...]
     says_not: tuple[str, ...] = ("Complete!", "Traceback")
     addon: bool = True
+    screens: bool = True
 
 
 RUNS = (
@@ -78,6 +84,13 @@ RUNS = (
         ("%addon org_ovirt_node: --image", "/nowhere/node.squashfs", "No such file"),
     ),
     Run("anaconda-no-section", BASE, ("oVirt Node", "No image chosen")),
+    # As in Anaconda's web interface, which has no screens of add-ons and asks the services all the same.
+    Run(
+        "anaconda-no-screens",
+        BASE,
+        ("no image of oVirt Node is chosen, and there is nothing else", "inst.text"),
+        screens=False,
+    ),
     Run(
         "anaconda-addon-missing",
         BASE + guard() + "%addon org_ovirt_node --image=http://a/b --nosignature\n%end\n",
@@ -131,6 +144,10 @@ def one(tree: Path, run: Run) -> str:
     (layer / "kickstart").mkdir()
     (layer / "kickstart/ks.cfg").write_text(run.kickstart, encoding="utf-8")
     small_image(layer / "kickstart")
+    if not run.screens:
+        (layer / ADDON).mkdir(parents=True)
+        # What overlayfs takes for a removed folder (kernel: filesystems/overlayfs.rst, "whiteouts").
+        os.mknod(layer / ADDON / "tui", stat.S_IFCHR, os.makedev(0, 0))
     with chroot.root_with_addon(tree, layer) as root:
         if not run.addon:
             root = chroot.Root(root.work, tuple(path for path in root.lower if path.name != "addon"))

@@ -20,7 +20,7 @@ from org_ovirt_node.service.node import OvirtNodeService  # noqa: E402
 OURS = "file:///usr/share/ovirt-node/skeleton.tar"
 
 
-def payloads(url: str, kind: str = "LIVE_IMAGE") -> Any:
+def payloads(url: str, kind: str = "LIVE_TAR") -> Any:
     """Anaconda's payload module with one source; no payload at all where there is no ``url``."""
     data = LiveImageConfigurationData()
     data.url = url
@@ -46,8 +46,9 @@ class Skeleton(unittest.TestCase):
     """Only ours, and only where no image is chosen."""
 
     def test_stopped(self) -> None:
-        with self.assertRaises(PayloadInstallationError) as caught:
-            run_with(payloads(OURS))
+        for kind in ("LIVE_TAR", "LIVE_IMAGE"):
+            with self.subTest(kind), self.assertRaises(PayloadInstallationError) as caught:
+                run_with(payloads(OURS, kind))
         for word in ("no image of oVirt Node is chosen", "inst.text", "--image="):
             self.assertIn(word, str(caught.exception))
 
