@@ -44,20 +44,3 @@ def set_property(proxy: Any, name: str, value: object) -> None:
         setattr(proxy, name, value)
     else:
         setter(value)
-
-
-def start_thread(name: str, target: Any) -> None:
-    """Run ``target`` in one of Anaconda's threads, whose errors it shows; the manager moved in 36."""
-    try:
-        from pyanaconda.core.threads import thread_manager
-    except ImportError:
-        from pyanaconda.threading import AnacondaThread, threadMgr
-
-        threadMgr.add(AnacondaThread(name=name, target=target))
-    else:
-        thread_manager.add_thread(name=name, target=target)
-
-
-def help_supported(spoke_class: Any) -> bool:
-    """True where a text spoke shows its help by the key that its prompt offers (34 only)."""
-    return hasattr(spoke_class, "_get_help")

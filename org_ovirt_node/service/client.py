@@ -13,9 +13,9 @@ from pyanaconda.modules.common.util import is_module_available
 from org_ovirt_node.anaconda_compat import set_property
 from org_ovirt_node.constants import OVIRT_NODE
 from org_ovirt_node.errors import KickstartProblem
-from org_ovirt_node.i18n import _
+from org_ovirt_node.i18n import N_, _
 from org_ovirt_node.kickstart.options import BY_NAME
-from org_ovirt_node.kickstart.section import parse_section
+from org_ovirt_node.kickstart.section import SECTION, parse_section
 from org_ovirt_node.progress import human
 from org_ovirt_node.urls import redact_url
 
@@ -28,12 +28,28 @@ def available() -> bool:
         return False
 
 
+#: What the screens call the values, by the options and lines of the section.
+LABELS = {
+    "--image": N_("Image (URL)"),
+    "--sha256": N_("SHA-256 of the image"),
+    "--manifest": N_("Signed manifest (URL)"),
+    "--image-slots": N_("Images to have room for"),
+    "volume": N_("Volumes to require"),
+}
+
+
+def label(option: str) -> str:
+    """The label of an option's value, in the user's language."""
+    text = LABELS[option]
+    return _(text)
+
+
 def problem_of(option: str, text: str) -> str:
     """What is wrong with ``text`` as the value of an option of the section; empty when nothing is."""
     try:
         BY_NAME[option].check(text)
     except ValueError as error:
-        return str(error)
+        return f"{label(option)}: {error}"
     return ""
 
 
@@ -42,7 +58,7 @@ def problem_of_line(line: str) -> str:
     try:
         parse_section(["--image=file:/image", "--nosignature"], [(0, line)])
     except KickstartProblem as problem:
-        return str(problem)
+        return f"{label('volume')}: {str(problem).removeprefix(f'{SECTION}: ')}"
     return ""
 
 

@@ -13,15 +13,16 @@ from pyanaconda.modules.common.errors.configuration import ConfigurationError
 from org_ovirt_node.constants import OVIRT_NODE
 from org_ovirt_node.errors import KickstartProblem
 from org_ovirt_node.kickstart.options import BY_NAME
-from org_ovirt_node.kickstart.section import format_section, parse_section
+from org_ovirt_node.kickstart.section import SECTION, format_section, parse_section
 from org_ovirt_node.kickstart.units import format_size
 
 
-def _checked(option: str, text: str) -> object:
+def _checked(name: str, option: str, text: str) -> object:
+    """The value of the property ``name`` from ``text``, by the rules of the section's ``option``."""
     try:
         return BY_NAME[option].check(text)
     except ValueError as error:
-        raise ConfigurationError(str(error)) from None
+        raise ConfigurationError(f"{name}: {error}") from None
 
 
 @dbus_interface(OVIRT_NODE.interface_name)
@@ -56,7 +57,7 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
     @Images.setter
     @emits_properties_changed
     def Images(self, urls: List[Str]) -> None:
-        self.implementation.change(images=tuple(_checked("--image", url) for url in urls))
+        self.implementation.change(images=tuple(_checked("Images", "--image", url) for url in urls))
 
     @property
     def Digest(self) -> Str:
@@ -66,7 +67,7 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
     @Digest.setter
     @emits_properties_changed
     def Digest(self, digest: Str) -> None:
-        value = _checked("--sha256", digest) if digest else ""
+        value = _checked("Digest", "--sha256", digest) if digest else ""
         self.implementation.change(sha256=value, nosignature=self.implementation.section.nosignature and not value)
 
     @property
@@ -87,7 +88,7 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
     @Manifest.setter
     @emits_properties_changed
     def Manifest(self, url: Str) -> None:
-        self.implementation.change(manifest=_checked("--manifest", url) if url else "")
+        self.implementation.change(manifest=_checked("Manifest", "--manifest", url) if url else "")
 
     @property
     def Key(self) -> Str:
@@ -97,7 +98,7 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
     @Key.setter
     @emits_properties_changed
     def Key(self, path: Str) -> None:
-        self.implementation.change(key=_checked("--key", path) if path else "")
+        self.implementation.change(key=_checked("Key", "--key", path) if path else "")
 
     @property
     def Problem(self) -> Str:
@@ -112,7 +113,7 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
     @VolumeGroup.setter
     @emits_properties_changed
     def VolumeGroup(self, name: Str) -> None:
-        self.implementation.change(vg=_checked("--vg", name))
+        self.implementation.change(vg=_checked("VolumeGroup", "--vg", name))
 
     @property
     def ThinPool(self) -> Str:
@@ -122,7 +123,7 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
     @ThinPool.setter
     @emits_properties_changed
     def ThinPool(self, name: Str) -> None:
-        self.implementation.change(pool=_checked("--pool", name))
+        self.implementation.change(pool=_checked("ThinPool", "--pool", name))
 
     @property
     def ImageSlots(self) -> Int:
@@ -132,7 +133,7 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
     @ImageSlots.setter
     @emits_properties_changed
     def ImageSlots(self, count: Int) -> None:
-        self.implementation.change(image_slots=_checked("--image-slots", str(count)))
+        self.implementation.change(image_slots=_checked("ImageSlots", "--image-slots", str(count)))
 
     @property
     def LayerSize(self) -> UInt64:
@@ -142,7 +143,7 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
     @LayerSize.setter
     @emits_properties_changed
     def LayerSize(self, size: UInt64) -> None:
-        value = _checked("--layer-size", format_size(size)) if size else None
+        value = _checked("LayerSize", "--layer-size", format_size(size)) if size else None
         self.implementation.change(layer_size=value)
 
     @property
@@ -153,7 +154,7 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
     @BootTries.setter
     @emits_properties_changed
     def BootTries(self, count: Int) -> None:
-        self.implementation.change(boot_tries=_checked("--boot-tries", str(count)))
+        self.implementation.change(boot_tries=_checked("BootTries", "--boot-tries", str(count)))
 
     @property
     def Volumes(self) -> List[Str]:
@@ -167,7 +168,8 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
         try:
             parsed = parse_section(["--image=file:/image", "--nosignature"], list(enumerate(lines, start=1)))
         except KickstartProblem as problem:
-            raise ConfigurationError(str(problem)) from None
+            text = str(problem).removeprefix(f"{problem.line}: {SECTION}: ")
+            raise ConfigurationError(f"Volumes, line {problem.line}: {text}") from None
         self.implementation.change(volumes=parsed.volumes, novolumes=parsed.novolumes)
 
     @property

@@ -68,8 +68,13 @@ def walk(spoke: OvirtNodeSpoke) -> None:
         "layoutTitle",
     ):
         label = builder.get_object(name)
-        say(f"mnemonic.{name}", Gdk.keyval_name(label.get_mnemonic_keyval()))
+        say(f"own.{name}", Gdk.keyval_name(label.get_mnemonic_keyval()))
         say(f"target.{name}", label.get_mnemonic_widget() is not None)
+    # Anaconda's own buttons of the screen too.
+    labels = [found for found in widgets(spoke.window) if isinstance(found, Gtk.Label) and found.get_mapped()]
+    for label in labels:
+        if label.get_mnemonic_keyval() != Gdk.KEY_VoidSymbol:
+            say(f"mnemonic.{label.get_text()}", Gdk.keyval_name(Gdk.keyval_to_lower(label.get_mnemonic_keyval())))
     image.set_text("gopher://server/node")
     settle()
     say("wrong.check", builder.get_object("checkButton").get_sensitive())

@@ -36,5 +36,22 @@ class Status(unittest.TestCase):
             self.assertEqual(of(ImageName="node-1.0-1").status, "node-1.0-1")
 
 
+class Problems(unittest.TestCase):
+    """Each says which of the entries it is about."""
+
+    def test_named(self) -> None:
+        for option, text in (
+            ("--image", "gopher://x"),
+            ("--sha256", "xyz"),
+            ("--manifest", "x"),
+            ("--image-slots", "0"),
+        ):
+            self.assertTrue(client.problem_of(option, text).startswith(f"{client.LABELS[option]}: "), option)
+        self.assertEqual(client.problem_of("--sha256", "5a" * 32), "")
+        said = client.problem_of_line("volume /data")
+        self.assertTrue(said.startswith("Volumes to require: volume /data: --size is missing"), said)
+        self.assertEqual(client.problem_of_line("volume /data --size=1GiB"), "")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -58,16 +58,5 @@ class Properties(unittest.TestCase):
         self.assertEqual((old.given, new.Image), (1, 2))
 
 
-class Threads(unittest.TestCase):
-    """Anaconda's thread manager is found where it is."""
-
-    def test_runs(self) -> None:
-        import threading
-
-        done = threading.Event()
-        anaconda_compat.start_thread("OvirtNodeTest", done.set)
-        self.assertTrue(done.wait(10))
-
-
 if __name__ == "__main__":
     unittest.main()

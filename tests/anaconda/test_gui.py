@@ -92,9 +92,11 @@ class Spoke(unittest.TestCase):
     def test_walk(self) -> None:
         picture = os.environ.get("OVIRT_NODE_PICTURE", "")
         found = self.walked(*([picture] if picture else []))
-        mnemonics = [value for name, value in found.items() if name.startswith("mnemonic.")]
-        self.assertEqual(len(mnemonics), len(set(mnemonics)), mnemonics)
-        self.assertNotIn("VoidSymbol", mnemonics)
+        mnemonics = {name: value for name, value in found.items() if name.startswith("mnemonic.")}
+        self.assertEqual(len(mnemonics), len(set(mnemonics.values())), mnemonics)
+        self.assertIn("mnemonic.Done", mnemonics)
+        own = [value for name, value in found.items() if name.startswith("own.")]
+        self.assertEqual((len(own), "VoidSymbol" in own), (7, False))
         self.assertEqual({value for name, value in found.items() if name.startswith("target.")}, {"True"})
         self.assertEqual((found["wrong.check"], found["wrong.bar"]), ("False", "True"))
         self.assertEqual((found["right.check"], found["right.bar"]), ("True", "False"))

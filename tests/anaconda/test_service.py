@@ -117,6 +117,7 @@ class Service(unittest.TestCase):
         ):
             with self.subTest(name), self.assertRaises(Exception) as caught:
                 setattr(self.proxy, name, value)
+            self.assertRegex(str(caught.exception), rf"(^|\W){name}(, line 1)?: [a-z]")
             self.assertNotIn("Traceback", str(caught.exception))
 
     def test_check_says_what_is_wrong(self) -> None:

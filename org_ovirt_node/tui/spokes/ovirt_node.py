@@ -76,14 +76,14 @@ class OvirtNodeSpoke(NormalTUISpoke):  # type: ignore[misc]
             return
         self._container = ListColumnContainer(1, columns_width=WIDTH, spacing=0)
         proxy = self._client.proxy
-        self._entry(_("Image (URL)"), ", ".join(map(redact_url, proxy.Images)) or _("none"), self._ask_image)
-        self._entry(_("SHA-256 of the image"), proxy.Digest or _("none"), self._ask_digest)
-        self._entry(_("Signed manifest (URL)"), redact_url(proxy.Manifest) or _("none"), self._ask_manifest)
+        self._entry(client.label("--image"), ", ".join(map(redact_url, proxy.Images)) or _("none"), self._ask_image)
+        self._entry(client.label("--sha256"), proxy.Digest or _("none"), self._ask_digest)
+        self._entry(client.label("--manifest"), redact_url(proxy.Manifest) or _("none"), self._ask_manifest)
         self._container.add(
             CheckboxWidget(title=_("Take the image unverified"), completed=proxy.NoSignature), self._toggle
         )
-        self._entry(_("Images to have room for"), str(proxy.ImageSlots), self._ask_slots)
-        self._entry(_("Volumes to require"), "; ".join(proxy.Volumes) or _("none"), self._ask_volumes)
+        self._entry(client.label("--image-slots"), str(proxy.ImageSlots), self._ask_slots)
+        self._entry(client.label("volume"), "; ".join(proxy.Volumes) or _("none"), self._ask_volumes)
         self._container.add(TextWidget(_("Check the image now")), self._check)
         self._container.add(TextWidget(_("Help")), self._help)
         self.window.add_with_separator(self._container)
@@ -119,16 +119,16 @@ class OvirtNodeSpoke(NormalTUISpoke):  # type: ignore[misc]
             self._show(problem)
 
     def _ask_image(self, _data: object) -> None:
-        self._ask(_("Image (URL)"), "Images", "--image", lambda text: [text] if text else [])
+        self._ask(client.label("--image"), "Images", "--image", lambda text: [text] if text else [])
 
     def _ask_digest(self, _data: object) -> None:
-        self._ask(_("SHA-256 of the image"), "Digest", "--sha256", str)
+        self._ask(client.label("--sha256"), "Digest", "--sha256", str)
 
     def _ask_manifest(self, _data: object) -> None:
-        self._ask(_("Signed manifest (URL)"), "Manifest", "--manifest", str)
+        self._ask(client.label("--manifest"), "Manifest", "--manifest", str)
 
     def _ask_slots(self, _data: object) -> None:
-        self._ask_number(_("Images to have room for"), "ImageSlots", "--image-slots")
+        self._ask_number(client.label("--image-slots"), "ImageSlots", "--image-slots")
 
     def _ask_number(self, title: str, property_name: str, option: str) -> None:
         now = getattr(self._client.proxy, property_name)
