@@ -20,7 +20,15 @@ from org_ovirt_node.node.places import Places
 #: Differences of /etc that are shown.
 SHOWN = 30
 #: Below /etc: written by LVM at each change, and of no interest to who goes back; and what goes along in any case.
-NOISE = ("lvm/archive/", "lvm/backup/", "lvm/cache/", "lvm/devices/", "multipath/wwids/", "multipath/bindings/")
+NOISE = (
+    "lvm/archive/",
+    "lvm/backup/",
+    "lvm/cache/",
+    "lvm/devices/",
+    "multipath/wwids/",
+    "multipath/bindings/",
+    "iscsi/initiatorname.iscsi/",
+)
 
 
 @dataclass(frozen=True)

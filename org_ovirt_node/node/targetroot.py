@@ -16,7 +16,7 @@ from typing import Optional
 
 from org_ovirt_node.boot import bls, cpio, files, hostfiles, hostinitrd, reachable
 from org_ovirt_node.boot.hostinitrd import HostFile
-from org_ovirt_node.boot.reachable import DEVICES_FILE, MULTIPATH_WWIDS, RootFacts
+from org_ovirt_node.boot.reachable import DEVICES_FILE, INITIATOR, MULTIPATH_WWIDS, RootFacts
 from org_ovirt_node.errors import BootError, CommandError, StorageError
 from org_ovirt_node.inside import inside
 from org_ovirt_node.install.root import NO_REPLAY, OVERLAY_WORK, UPPER, image_tree, inspected
@@ -30,8 +30,8 @@ from org_ovirt_node.run import run
 
 log = logging.getLogger(__name__)
 
-#: Written by programs, about the disks of this host.
-RECORDS = (DEVICES_FILE, MULTIPATH_WWIDS, "/etc/multipath/bindings")
+#: What this host is to its disks, and they to it: goes along in any case.
+RECORDS = (DEVICES_FILE, MULTIPATH_WWIDS, "/etc/multipath/bindings", INITIATOR)
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,11 @@ def plan(node: NodeState, layer: str, places: Places) -> Renewal:
     except (CommandError, StorageError) as exc:
         # Going back may be what helps here, so this does not stand in the way.
         return Renewal(layer, old, old, (), None, f"the disks of {node.group.name} could not be looked at: {exc}")
-    host = hostfiles.collect(places.live, old, under.stack)
     with looked_at(node, layer, places) as (tree, root):
+        # Its own configuration; of the records of iSCSI, which all layers share, those that it had.
+        host = hostfiles.collect(root, old, under.stack, live=places.live)
+        live = hostfiles.collect(places.live, {}, under.stack)
+        host.update({path: file for path, file in live.items() if path in RECORDS})
         stale = tuple(name for name in RECORDS if _differs(name, places.live, root))
         facts = _facts(node, layer, under, tree, root, places)
     if facts is None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from org_ovirt_node.boot import bls, cpio
+from org_ovirt_node.boot import bls, cpio, hostinitrd, reachable
+from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.cli import nodectl
 from org_ovirt_node.mounts import mounted
 from org_ovirt_node.node import motd
@@ -210,6 +211,29 @@ def test_failures_row_1_a_layer_that_is_gone_back_to_finds_the_disks_that_there_
         kept = base / "upper/etc/lvm/devices/system.devices"
         assert kept.read_bytes() == devices.read_bytes()
         assert [one.name for one in kept.parent.iterdir()] == [kept.name]
+
+
+def test_a_rollback_opens_no_other_targets_than_the_layer_had(
+    node: FakeNode, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All layers share the records of iSCSI; those of data are not for the initramfs."""
+    assert call(node, capsys, *update_arguments(node))[0] == 0
+    record, data = "/var/lib/iscsi/nodes/iqn.root/10.0.0.1", "/var/lib/iscsi/nodes/iqn.data/10.0.0.2"
+    path = node.places.boot / f"{NEW}+1" / bls.HOST_INITRD
+    host = cpio.read_host_initrd(path.read_bytes())
+    path.write_bytes(hostinitrd.build({**host, record: HostFile(b"password = old", 0o600)}))
+    files = {record: "password = new", data: "password = data", "/etc/iscsi/initiatorname.iscsi": "InitiatorName=mine"}
+    for name, text in files.items():
+        (node.places.live / name[1:]).parent.mkdir(parents=True, exist_ok=True)
+        (node.places.live / name[1:]).write_text(text)
+    node.set(disks=[{"kname": "sda", "type": "disk", "tran": "iscsi"}])
+    # This image is not made for iSCSI, which is another matter.
+    monkeypatch.setattr(reachable, "check", lambda *_: None)
+    status, _, err = call(node, capsys, "rollback", "--to", NEW)
+    assert status == 0, err
+    found = cpio.read_host_initrd(path.read_bytes())
+    assert found[record].content == b"password = new" and data not in found
+    assert found["/etc/iscsi/initiatorname.iscsi"].content == b"InitiatorName=mine"
 
 
 @pytest.mark.parametrize("trouble", ["no disks", "own kernel"])
