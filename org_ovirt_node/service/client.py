@@ -88,12 +88,16 @@ def parse_plan(text: str) -> Plan:
     if storage:
         lines += [f"{volume['mountpoint']:<16} {human(volume['size'])}" for volume in storage["volumes"]]
     return Plan(
-        image=f"{image['nvr']}, {human(image['size'])}" if image else "",
+        image=f"{image['nvr']}, {human(image['size'])}, {_signature(image)}" if image else "",
         disks=tuple(lines),
         problem=data["problem"],
         warnings=tuple(data["warnings"]),
         partitioned=storage is not None,
     )
+
+
+def _signature(image: dict[str, Any]) -> str:
+    return _("signed by {key}").format(key=image["key"]) if image["signed"] else _("not signed")
 
 
 class Client:

@@ -48,8 +48,11 @@ class Session:
         self.stack.close()
 
 
-def look_at(section: NodeSection, progress: Progress) -> ImageFacts:
-    """The image as it is found now.  Raises PayloadError, which names the option."""
+def look_at(section: NodeSection, progress: Progress) -> tuple[ImageFacts, bool]:
+    """The image as it is found now, and whether a signature vouches for it.
+
+    Raises PayloadError, which names the option.
+    """
     try:
         with open_payload(section) as payload:
             facts, signed = payload.facts, payload.signed
@@ -58,7 +61,7 @@ def look_at(section: NodeSection, progress: Progress) -> ImageFacts:
     progress.detail(
         f"{facts.nvr}: {human(facts.size)}, {facts.compression or 'squashfs'}{', signed' if signed else ''}"
     )
-    return facts
+    return facts, signed
 
 
 class NodeTask(Task):  # type: ignore[misc]
@@ -92,13 +95,12 @@ class CheckImageTask(NodeTask):
 
     title = "Check the image of oVirt Node"
 
-    def __init__(self, section: NodeSection, found: Callable[[ImageFacts], None]) -> None:
+    def __init__(self, section: NodeSection, found: Callable[[ImageFacts, bool], None]) -> None:
         super().__init__(section)
         self._found = found
 
     def work(self) -> object:
-        facts = look_at(self._section, self._task_progress)
-        self._found(facts)
+        self._found(*look_at(self._section, self._task_progress))
         return None
 
 
@@ -114,7 +116,7 @@ class PrepareTask(NodeTask):
 
     def work(self) -> object:
         self._task_progress.step("check", "Looking at the image of oVirt Node")
-        facts = look_at(self._section, self._task_progress)
+        facts, _ = look_at(self._section, self._task_progress)
         if self._directory:
             raise PayloadError(
                 f"{SECTION}: an installation into a directory has no volumes for a node",

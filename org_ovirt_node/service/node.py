@@ -35,6 +35,7 @@ class OvirtNodeService(KickstartService):  # type: ignore[misc]
         super().__init__()
         self._section = NodeSection()
         self._facts: Optional[ImageFacts] = None
+        self._signed = False
         self._session = Session()
         self.section_changed = Signal()
         self.image_changed = Signal()
@@ -91,9 +92,15 @@ class OvirtNodeService(KickstartService):  # type: ignore[misc]
     def facts(self) -> Optional[ImageFacts]:
         return self._facts
 
-    def set_facts(self, facts: Optional[ImageFacts]) -> None:
+    @property
+    def signed(self) -> bool:
+        """True when a signature, which was checked, vouches for the image that the last check found."""
+        return self._signed
+
+    def set_facts(self, facts: Optional[ImageFacts], signed: bool = False) -> None:
         """Keep what a check found."""
         self._facts = facts
+        self._signed = signed
         self.image_changed.emit()
 
     def check_image_with_task(self) -> CheckImageTask:
@@ -105,7 +112,7 @@ class OvirtNodeService(KickstartService):  # type: ignore[misc]
         try:
             planned = storage_facts.read_planned()
         except NodeError as error:
-            return plan_report(self._section, self._facts, None, str(error))
+            return plan_report(self._section, self._facts, None, str(error), signed=self._signed)
         problem = ""
         warnings: tuple[str, ...] = ()
         if self._facts is not None:
@@ -113,7 +120,7 @@ class OvirtNodeService(KickstartService):  # type: ignore[misc]
                 warnings = storage_facts.check(planned, self._section, self._facts)
             except NodeError as error:
                 problem = str(error)
-        return plan_report(self._section, self._facts, planned, problem, warnings)
+        return plan_report(self._section, self._facts, planned, problem, warnings, self._signed)
 
     def configure_with_tasks(self) -> list[Any]:
         if not self.enabled:

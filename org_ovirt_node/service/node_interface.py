@@ -46,7 +46,7 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
             "Volumes",
         ):
             self.watch_property(name, self.implementation.section_changed)
-        for name in ("ImageName", "ImageSize"):
+        for name in ("ImageName", "ImageSize", "Signed"):
             self.watch_property(name, self.implementation.image_changed)
 
     @property
@@ -182,8 +182,13 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
         """Its size in bytes; 0 before."""
         return self.implementation.facts.size if self.implementation.facts else 0
 
+    @property
+    def Signed(self) -> Bool:
+        """Whether a signature, which was checked, vouches for it; False before."""
+        return self.implementation.signed
+
     def CheckImageWithTask(self) -> ObjPath:
-        """Look at the image now; ImageName and ImageSize say what was found.
+        """Look at the image now; ImageName, ImageSize and Signed say what was found.
 
         :return: a path of the task
         """

@@ -10,6 +10,7 @@ from typing import Optional
 from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.layout.policy import layer_name
 from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.payload.signature import DEFAULT_KEY
 from org_ovirt_node.service.storage_facts import PlannedStorage
 
 
@@ -19,8 +20,13 @@ def plan_report(
     planned: Optional[PlannedStorage],
     problem: str,
     warnings: Sequence[str] = (),
+    signed: bool = False,
 ) -> str:
-    """What will be where, sizes in bytes; what is not known yet is null."""
+    """What will be where, sizes in bytes; what is not known yet is null.
+
+    ``signed``: a signature of the key that is named beside it vouches for the image.
+    """
+    key = (section.key or str(DEFAULT_KEY)) if signed else ""
     storage = None
     if planned is not None:
         storage = {
@@ -38,7 +44,7 @@ def plan_report(
         {
             "images": list(section.images),
             "image_slots": section.image_slots,
-            "image": asdict(facts) if facts else None,
+            "image": {**asdict(facts), "signed": signed, "key": key} if facts else None,
             "layer": layer_name(facts.nvr) if facts else None,
             "storage": storage,
             "problem": problem,

@@ -76,7 +76,7 @@ class Options(unittest.TestCase):
         session.boot_loader = loader
         task = installation.PrepareTask(NodeSection(images=("file:/x",)), session, directory=False)
         with (
-            mock.patch.object(installation, "look_at"),
+            mock.patch.object(installation, "look_at", return_value=(None, False)),
             mock.patch.object(storage_facts, "read_planned", side_effect=AssertionError),
             self.assertRaises(BootloaderInstallationError) as caught,
         ):

@@ -12,7 +12,9 @@ from tests.anaconda import need
 need.pyanaconda()
 
 from org_ovirt_node.kickstart.model import NodeSection  # noqa: E402
-from org_ovirt_node.service import client  # noqa: E402
+from org_ovirt_node.payload.facts import ImageFacts  # noqa: E402
+from org_ovirt_node.service import client, installation  # noqa: E402
+from org_ovirt_node.service.node import OvirtNodeService  # noqa: E402
 from org_ovirt_node.service.report import plan_report  # noqa: E402
 
 URL = "http://me:geheim@h/node.squashfs?token=geheim"
@@ -51,6 +53,19 @@ class Problems(unittest.TestCase):
         said = client.problem_of_line("volume /data")
         self.assertTrue(said.startswith("Volumes to require: volume /data: --size is missing"), said)
         self.assertEqual(client.problem_of_line("volume /data --size=1GiB"), "")
+
+
+class Signature(unittest.TestCase):
+    """What the check finds out is kept, until another image is asked for."""
+
+    def test_kept_and_forgotten(self) -> None:
+        node = OvirtNodeService()
+        node.change(images=("file:/x",))
+        with mock.patch.object(installation, "look_at", return_value=(ImageFacts("node-1.0-1", 4096), True)):
+            node.check_image_with_task().run()
+        self.assertEqual((node.facts and node.facts.nvr, node.signed), ("node-1.0-1", True))
+        node.change(images=("file:/y",))
+        self.assertEqual((node.facts, node.signed), (None, False))
 
 
 if __name__ == "__main__":

@@ -143,6 +143,8 @@ class Service(unittest.TestCase):
         self.run_task(self.proxy.CheckImageWithTask())
         self.assertEqual(self.proxy.ImageName, "node-1.0-1")
         self.assertEqual(self.proxy.ImageSize, self.image.stat().st_size)
+        self.assertFalse(self.proxy.Signed)
+        self.assertFalse(json.loads(self.proxy.GetPlan())["image"]["signed"])
         self.proxy.Images = ["file:/another.squashfs"]
         self.assertEqual(self.proxy.ImageName, "")
 

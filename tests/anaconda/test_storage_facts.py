@@ -185,10 +185,16 @@ class Plan(unittest.TestCase):
 
     def test_there_and_back(self) -> None:
         plan = parse_plan(plan_report(SECTION, IMAGE, GOOD, "", ("careful",)))
-        self.assertEqual(plan.image, "node-1.0-1, 1.0 GiB")
+        self.assertEqual(plan.image, "node-1.0-1, 1.0 GiB, not signed")
         self.assertEqual((plan.problem, plan.warnings, plan.partitioned), ("", ("careful",), True))
         self.assertIn("onn", plan.disks[0])
         self.assertEqual(len(plan.disks), 5)
+
+    def test_who_signed(self) -> None:
+        plan = parse_plan(plan_report(dataclasses.replace(SECTION, key="/tmp/k.pem"), IMAGE, GOOD, "", signed=True))
+        self.assertEqual(plan.image, "node-1.0-1, 1.0 GiB, signed by /tmp/k.pem")
+        own = parse_plan(plan_report(SECTION, IMAGE, GOOD, "", signed=True)).image
+        self.assertRegex(own, "signed by /")
 
     def test_nothing_known(self) -> None:
         plan = parse_plan(plan_report(NodeSection(), None, None, "not yet"))

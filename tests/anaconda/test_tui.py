@@ -20,6 +20,8 @@ from tests.anaconda import boss, need
 
 need.pyanaconda()
 
+from org_ovirt_node.tui.spokes.ovirt_node import MOST_VOLUMES, shortened  # noqa: E402
+
 SECONDS = 60.0
 DIGEST = "5a" * 32
 
@@ -170,6 +172,16 @@ class Spoke(unittest.TestCase):
         self.terminal.expect("go back")
         self.terminal.type("")
         self.terminal.expect("1\\) Image")
+
+
+class Lines(unittest.TestCase):
+    """What does not fit is counted."""
+
+    def test_shortened(self) -> None:
+        self.assertEqual(shortened(["x"] * MOST_VOLUMES), ["x"] * MOST_VOLUMES)
+        lines = shortened([str(number) for number in range(MOST_VOLUMES + 5)])
+        self.assertEqual(len(lines), MOST_VOLUMES)
+        self.assertEqual((lines[-2:]), [str(MOST_VOLUMES - 2), "… and 6 more"])
 
 
 if __name__ == "__main__":

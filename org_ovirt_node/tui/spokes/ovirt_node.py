@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
 from pyanaconda.ui.categories.software import SoftwareCategory
@@ -23,8 +23,16 @@ __all__ = ["OvirtNodeSpoke"]
 
 #: What a serial console has.
 WIDTH = 78
-#: How much of the list of volumes fits on the screen with the rest.
-MOST_VOLUMES = 12
+#: How many lines of the list of volumes fit on the screen with the rest.
+MOST_VOLUMES = 13
+
+
+def shortened(lines: Sequence[str]) -> list[str]:
+    """As many of the lines as fit on the screen, and how many are left out."""
+    if len(lines) <= MOST_VOLUMES:
+        return list(lines)
+    shown = list(lines[: MOST_VOLUMES - 1])
+    return [*shown, _("… and {count} more").format(count=len(lines) - len(shown))]
 
 
 class OvirtNodeSpoke(NormalTUISpoke):  # type: ignore[misc]
@@ -98,7 +106,7 @@ class OvirtNodeSpoke(NormalTUISpoke):  # type: ignore[misc]
         lines = [_("Image: {}").format(plan.image) if plan.image else _("The image has not been checked yet.")]
         if not plan.partitioned:
             lines.append(_("The disks are not chosen yet."))
-        lines += plan.disks[: MOST_VOLUMES + 1]
+        lines += shortened(plan.disks)
         lines += [_("Note: {}").format(text) for text in plan.warnings]
         if plan.partitioned and plan.problem:
             lines.append(_("Problem: {}").format(plan.problem))
