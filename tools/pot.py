@@ -26,32 +26,34 @@ msgstr ""
 """
 
 
-def in_python(path: Path) -> Iterator[tuple[str, int]]:
-    """The marked strings of a module, with their lines.  Raises ValueError for a mark on anything but a string."""
+def in_python(path: Path) -> Iterator[str]:
+    """The marked strings of a module.  Raises ValueError for a mark on anything but a string."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in MARKS):
             continue
         first = node.args[0] if node.args else None
         if isinstance(first, ast.Constant) and isinstance(first.value, str):
-            yield first.value, node.lineno
+            yield first.value
         elif not isinstance(first, ast.Name):
             raise ValueError(f"{path}:{node.lineno}: only a whole string can be translated")
 
 
-def in_glade(path: Path) -> Iterator[tuple[str, int]]:
-    """The translatable strings of a glade file (which has no lines that matter)."""
+def in_glade(path: Path) -> Iterator[str]:
+    """The translatable strings of a glade file."""
     for element in ElementTree.parse(path).iter("property"):
         if element.get("translatable") == "yes" and element.text:
-            yield element.text, 1
+            yield element.text
 
 
 def collect() -> dict[str, list[str]]:
-    """Each string with the places where it is."""
+    """Each string with the files where it is; no lines, which would change with everything."""
     found: dict[str, list[str]] = {}
     for path in sorted([*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.glade")]):
         reader = in_python if path.suffix == ".py" else in_glade
-        for text, line in reader(path):
-            found.setdefault(text, []).append(f"{path.relative_to(PROJECT)}:{line}")
+        for text in reader(path):
+            places = found.setdefault(text, [])
+            if (place := str(path.relative_to(PROJECT))) not in places:
+                places.append(place)
     return found
 
 
