@@ -247,6 +247,8 @@ class Installation:
         iscsi.copy_records(self.iscsi, root, changed)
         if "iscsi" in stack:
             system.keep_iscsi(root)
+            if self.iscsi.firmware:
+                iscsi.set_defaults(root, iscsi.node_defaults(multipath="multipath" in stack))
 
     def _configure_lvm(self, root: Path) -> None:
         """Let the new system's LVM know the disks of its VG."""

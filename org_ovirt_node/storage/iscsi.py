@@ -29,6 +29,8 @@ from org_ovirt_node.storage.execute import settle
 log = logging.getLogger(__name__)
 
 DATABASE = "var/lib/iscsi"
+#: open-iscsi's defaults, which a session has that firmware names: it has no record.
+CONFIG = "etc/iscsi/iscsid.conf"
 #: What open-iscsi's iscsi-iname uses.
 INITIATOR_PREFIX = "iqn.1994-05.com.redhat"
 #: Firmware's own sessions (iBFT: ACPI 6.5, "iSCSI Boot Firmware Table"; kernel: drivers/firmware/iscsi_ibft.c).
@@ -100,12 +102,19 @@ def settings(target: IscsiTarget) -> dict[str, str]:
 def node_settings(*, root: bool, multipath: bool) -> dict[str, str]:
     """What changes in a record when it goes to the node; ``root``: its root is there, the initramfs logs in."""
     startup = "onboot" if root else "automatic"
+    return {"node.startup": startup, "node.conn[0].startup": startup, **node_defaults(multipath=multipath)}
+
+
+def node_defaults(*, multipath: bool) -> dict[str, str]:
+    """What every session of a node has that its root needs, whoever names its target."""
     replacement = REPLACEMENT_MULTIPATH if multipath else REPLACEMENT_ALONE
-    return {
-        "node.startup": startup,
-        "node.conn[0].startup": startup,
-        "node.session.timeo.replacement_timeout": str(replacement),
-    }
+    return {"node.session.timeo.replacement_timeout": str(replacement)}
+
+
+def with_defaults(config: str, changed: Mapping[str, str]) -> str:
+    """An iscsid.conf (lines ``name = value``, comments) with these values; a name that it lacks is added."""
+    kept = [line for line in config.splitlines() if line.partition("=")[0].strip() not in changed]
+    return "\n".join([*kept, *(f"{name} = {value}" for name, value in changed.items())]) + "\n"
 
 
 def with_settings(record: str, changed: Mapping[str, str]) -> str:
@@ -378,6 +387,13 @@ def copy_records(connected: Connected, root: Path, changed: Mapping[str, str], s
     ifaces = source / DATABASE / "ifaces"
     for path in sorted(ifaces.iterdir()) if connected.records and ifaces.is_dir() else ():
         _write(place_for_file(root, f"{DATABASE}/ifaces/{path.name}"), path.read_text(encoding="utf-8"))
+
+
+def set_defaults(root: Path, changed: Mapping[str, str]) -> None:
+    """Change open-iscsi's defaults in the new system at ``root``."""
+    target = place_for_file(root, CONFIG)
+    before = target.read_text(encoding="utf-8") if target.is_file() else ""
+    _write(target, with_defaults(before, changed))
 
 
 def root_arguments(connected: Connected) -> tuple[str, ...]:

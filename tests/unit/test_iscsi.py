@@ -70,6 +70,20 @@ def test_the_node_s_record(root: bool, multipath: bool, startup: str, seconds: s
     assert found["node.session.auth.password"] == "hush-hush"
 
 
+def test_the_defaults_for_sessions_that_firmware_names(tmp_path: Path) -> None:
+    timeout = "node.session.timeo.replacement_timeout"
+    config = tmp_path / "etc/iscsi/iscsid.conf"
+    config.parent.mkdir(parents=True)
+    config.write_text(f"# {timeout} = 7\n{timeout} = 120\n{timeout}=9\nnode.startup = manual\n")
+    iscsi.set_defaults(tmp_path, iscsi.node_defaults(multipath=False))
+    assert config.read_text() == f"# {timeout} = 7\nnode.startup = manual\n{timeout} = 86400\n"
+    iscsi.set_defaults(tmp_path, iscsi.node_defaults(multipath=True))
+    assert config.read_text().endswith(f"{timeout} = 5\n")
+    config.unlink()
+    iscsi.set_defaults(tmp_path, {timeout: "1"})
+    assert config.read_text() == f"{timeout} = 1\n"
+
+
 def test_failures_row_35_records_go_to_the_node_and_its_host_img_for_root_alone(tmp_path: Path) -> None:
     installer, root = tmp_path / "installer", tmp_path / "root"
     name = f"/var/lib/iscsi/nodes/{IQN}/192.0.2.20,3261"

@@ -217,6 +217,8 @@ def install_iscsi_ibft(context: Context) -> None:
         with iscsi_node(context, image, target, describe=True) as node:
             arguments = node.shell.text("cat /proc/cmdline").split()
             check("rd.iscsi.firmware=1" in arguments, f"the kernel's command line: {arguments}")
+            patience = node.shell.text("cat /sys/class/iscsi_session/session*/recovery_tmo")
+            check_equal(patience, "86400", "seconds that a lost session may take to come back")
             check_equal(node.shell.text("find /var/lib/iscsi/nodes -type f 2>/dev/null || true"), "", "records")
             for secret in (ACCOUNT.password, OUTGOING.password):
                 found = node.shell.text(f"grep -rlF -e {secret} /etc /boot /root /var/lib /var/log || true", 120)
