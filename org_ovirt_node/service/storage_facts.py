@@ -117,18 +117,24 @@ def metadata_size(pool: int) -> int:
 def _boot_facts(tree: Any, mounts: dict[str, Device]) -> PlannedStorage:
     proxy = STORAGE.get_proxy(BOOTLOADER)
     formats = {name: DeviceFormatData.from_structure(tree.GetFormatData(name)) for name in tree.GetDevices()}
-    biosboot = [_device(tree, name).disk for name, found in formats.items() if found.type == "biosboot"]
+    biosboot = [_on(tree, _device(tree, name)).disk for name, found in formats.items() if found.type == "biosboot"]
     label = formats.get(mounts["/boot"].disk) if "/boot" in mounts else None
     # "partition table (GPT)" is how blivet describes one.
     table = label.description.rpartition("(")[2].rstrip(")").lower() if label and label.type == "disklabel" else ""
-    drive = str(proxy.Drive)
+    drive = str(tree.ResolveDevice(str(proxy.Drive))) if proxy.Drive else ""
+    partitions = {path: _on(tree, found) for path, found in mounts.items() if path in ("/boot", "/boot/efi")}
     return PlannedStorage(
-        mounts=mounts,
+        mounts={**mounts, **partitions},
         firmware=Options().targets if int(proxy.BootloaderMode) == ENABLED else (),
         table=table,
         biosboot=tuple(biosboot),
-        boot_drive=str(tree.ResolveDevice(drive)) if drive else "",
+        boot_drive=_device(tree, drive).name if drive else "",
     )
+
+
+def _on(tree: Any, device: Device) -> Device:
+    """The device with its parents by name: the tree has IDs for them since 42."""
+    return replace(device, parents=tuple(_device(tree, parent).name for parent in device.parents))
 
 
 def _device(tree: Any, name: str) -> Device:

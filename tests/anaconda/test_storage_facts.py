@@ -137,26 +137,27 @@ TREE = {
 }
 
 
-def storage_module(mode: int = ENABLED, drive: str = "/dev/vda") -> Any:
-    """Anaconda's storage module with that tree."""
+def storage_module(mode: int = ENABLED, drive: str = "/dev/vda", ident: str = "") -> Any:
+    """Anaconda's storage module with that tree; its devices are asked for by ``ident`` and the name (42: an ID)."""
 
     def data(name: str) -> Any:
         made = DeviceData()
-        kind, size, parents, children = TREE[name][:4]
-        made.name, made.type, made.size, made.parents, made.children = name, kind, size, parents, children
+        name = name.removeprefix(ident)
+        made.name, (made.type, made.size) = name, TREE[name][:2]
+        made.parents, made.children = ([ident + other for other in others] for others in TREE[name][2:4])
         return DeviceData.to_structure(made)
 
     def form(name: str) -> Any:
         made = DeviceFormatData()
-        made.type, made.description = TREE[name][4:]
+        made.type, made.description = TREE[name.removeprefix(ident)][4:]
         return DeviceFormatData.to_structure(made)
 
     tree = SimpleNamespace(
-        GetDevices=lambda: list(TREE),
-        GetMountPoints=lambda: {"/": "onn-root", "/boot": "vda2"},
+        GetDevices=lambda: [ident + name for name in TREE],
+        GetMountPoints=lambda: {"/": f"{ident}onn-root", "/boot": f"{ident}vda2"},
         GetDeviceData=data,
         GetFormatData=form,
-        ResolveDevice=lambda spec: spec.rpartition("/")[2],
+        ResolveDevice=lambda spec: ident + spec.rpartition("/")[2],
     )
     loader = SimpleNamespace(BootloaderMode=mode, Drive=drive)
     return SimpleNamespace(get_proxy=lambda which: loader if which == BOOTLOADER else tree)
@@ -166,10 +167,14 @@ class Read(unittest.TestCase):
     """What is asked of Anaconda's device tree."""
 
     def test_the_tree(self) -> None:
-        with mock.patch.object(storage_facts, "STORAGE", storage_module()):
-            planned = storage_facts.read_planned()
+        for ident in ("", "DISK-"):
+            with self.subTest(ident), mock.patch.object(storage_facts, "STORAGE", storage_module(ident=ident)):
+                self._look(storage_facts.read_planned())
+
+    def _look(self, planned: PlannedStorage) -> None:
         self.assertEqual((planned.vg, planned.pool, planned.volumes), ("onn", "onn-pool00", ("pool00", "swap", "root")))
         self.assertEqual((planned.table, planned.biosboot, planned.boot_drive), ("gpt", ("vda",), "vda"))
+        self.assertEqual(planned.mounts["/boot"].disk, "vda")
         self.assertEqual(len(planned.firmware), 1)
         # 64 bytes for each 64 KiB of the pool, twice: LVM keeps as much to spare.
         self.assertEqual(planned.free, 60 * GIB - 40 * GIB - 4 * GIB - 2 * 40 * (1 << 20))
