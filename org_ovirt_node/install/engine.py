@@ -299,7 +299,9 @@ class Installation:
         if self.options.images or self.options.elsewhere or running_firmware() is not Firmware.EFI:
             return
         esp = self.created.esps[0]
-        efi.register(esp.disk_path, esp.number, self.efi.start, [part.partuuid for part in self.created.esps])
+        # The entry names the partition by its id, so one path serves for all; efibootmgr takes no map.
+        disk = multipath.fresh_path(esp.disk_path)
+        efi.register(disk, esp.number, self.efi.start, [part.partuuid for part in self.created.esps])
 
     def reachable(self) -> None:
         """Check that kernel, initramfs, host.img and command line reach the new root."""

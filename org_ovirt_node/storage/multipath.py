@@ -7,6 +7,7 @@ comes from udev's WWID (lsblk(8)), the configuration is multipath.conf(5).
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,12 @@ from org_ovirt_node.boot.hostfiles import BY_STACK
 from org_ovirt_node.boot.reachable import MULTIPATH_CONF
 from org_ovirt_node.errors import StorageError
 from org_ovirt_node.inside import place_for_file
+from org_ovirt_node.node.rootfacts import MPATH_UUID
 from org_ovirt_node.run import run
 from org_ovirt_node.storage.execute import settle
 
 CONF = Path(MULTIPATH_CONF)
+SYS_BLOCKS = Path("/sys/dev/block")
 #: Beside the installer's configuration and for it alone (multipath.conf(5), config_dir).  Where udev's rule names a
 #: map's partitions otherwise than libparted does (Debian: mpatha-part1, not mpatha1), a new one has the wrong name.
 ALONE = Path("/etc/multipath/conf.d/ovirt-node-installer.conf")
@@ -108,6 +111,32 @@ def assemble() -> tuple[str, ...]:
         run(["kpartx", "-a", "-s", f"/dev/mapper/{name}"])
     settle()
     return tuple(wanted)
+
+
+def one_path(disk: str, sys_blocks: Path = SYS_BLOCKS) -> str:
+    """The device of a working path to ``disk``, for programs that know no maps; ``disk`` itself where it is no map.
+
+    Kernel: Documentation/ABI/testing/sysfs-block-dm ("uuid"), sysfs-block-device; a SCSI disk's state is "running".
+    """
+    number = Path(disk).stat().st_rdev
+    folder = sys_blocks / f"{os.major(number)}:{os.minor(number)}"
+    if not _read(folder / "dm/uuid").startswith(MPATH_UUID):
+        return disk
+    paths = sorted((folder / "slaves").iterdir())
+    working = [path for path in paths if _read(path / "device/state") in ("running", "live")]
+    return f"/dev/{(working or paths)[0].name}" if paths else disk
+
+
+def fresh_path(disk: str) -> str:
+    """As :func:`one_path`; what was read through that path before the map was written is forgotten."""
+    path = one_path(disk)
+    if path != disk:
+        run(["blockdev", "--flushbufs", path])
+    return path
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="ascii", errors="replace").strip() if path.is_file() else ""
 
 
 def _listed(found: dict[str, list[str]]) -> str:

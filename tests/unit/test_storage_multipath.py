@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any, Optional
 
@@ -41,6 +42,33 @@ def test_a_map_over_two_paths_is_one_map() -> None:
     both = {"name": "mpatha", "type": "mpath", "wwn": "0x1"}
     rows = [{"name": name, "type": "disk", "wwn": "0x1", "children": [both]} for name in ("sda", "sdb")]
     assert multipath.maps(json.dumps({"blockdevices": [*rows, disk("vda", None, "part")]})) == ["mpatha"]
+
+
+@pytest.mark.parametrize(
+    ("uuid", "states", "found"),
+    [
+        ("mpath-360000", {"sda": "running", "sdb": "running"}, "/dev/sda"),
+        ("mpath-360000", {"sda": "offline", "sdb": "running"}, "/dev/sdb"),
+        ("mpath-360000", {"nvme0c0n1": "live"}, "/dev/nvme0c0n1"),
+        ("mpath-360000", {"sda": "offline", "sdb": ""}, "/dev/sda"),
+        ("LVM-1", {"sda": "running"}, "/dev/null"),
+        ("", {}, "/dev/null"),
+    ],
+)
+def test_failures_row_34_one_path_stands_for_the_map(
+    tmp_path: Path, uuid: str, states: dict[str, str], found: str
+) -> None:
+    # Any device of this machine will do: it is looked up by its number, whatever it is called.
+    number = Path("/dev/null").stat().st_rdev
+    folder = tmp_path / f"{os.major(number)}:{os.minor(number)}"
+    (folder / "dm").mkdir(parents=True)
+    (folder / "slaves").mkdir()
+    (folder / "dm/uuid").write_text(f"{uuid}\n")
+    for name, state in states.items():
+        (tmp_path / name / "device").mkdir(parents=True)
+        (tmp_path / name / "device/state").write_text(f"{state}\n")
+        (folder / "slaves" / name).symlink_to(tmp_path / name)
+    assert multipath.one_path("/dev/null", tmp_path) == found
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"blockdevices": [1]}', '{"blockdevices": [{"name": "sda"}]}'])

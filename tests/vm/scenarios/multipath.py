@@ -11,6 +11,7 @@ from tests.vm.errors import check, check_equal
 from tests.vm.installer import InstallerMachine, running_installer
 from tests.vm.qemu import Disk
 from tests.vm.scenario import Context, scenario
+from tests.vm.scenarios.firmware import check_booted_by_entry, new_machine
 from tests.vm.steps import (
     READ_IMAGE,
     VG,
@@ -95,10 +96,14 @@ def install_multipath(context: Context) -> None:
 
 @scenario("multipath-path-loss", issues=(4,))
 def path_loss(context: Context) -> None:
-    """A path goes in the middle of the transfer, the other one on the running node: both go on, nothing is lost."""
+    """A path goes in the middle of the transfer, the other one on the running node: both go on, nothing is lost.
+
+    The firmware is EFI, and has one entry for the two paths.
+    """
     image = artefacts.node_image()
     first, second = two_paths(context)
-    with running_installer(context.folder) as installer:
+    efi = new_machine(context)
+    with running_installer(context.folder, efi=efi) as installer:
         url = provide_payload(installer, image.path, context.folder)
         name, _ = attach(installer, first, second)
         start_install(installer, kickstart(url, check_line=f"--sha256={image.sha256}", more=ONLY.format(name)))
@@ -106,8 +111,9 @@ def path_loss(context: Context) -> None:
         installer.machine.detach(second)
         check_equal(end_install(installer).done["sha256"], image.sha256, "the digest of what was installed")
         installer.power_off()
-    with booted_node(context, first, second) as node:
+    with booted_node(context, first, second, efi=efi) as node:
         node.check_running()
+        check_booted_by_entry(node.shell)
         check_root(node, image)
         check_multipath(node.shell, 2)
         # Writes that last until the path has gone, each of them on the disk before the next.
