@@ -82,7 +82,8 @@ def boot_partition(seed: int, subsets: int) -> int:
     for wrong in outcome.violations:
         print(f"  /boot: {wrong}")
     print(f"/boot: {outcome.cuts} cuts, {len(outcome.violations)} violations", flush=True)
-    report.note("/boot alone", {"cuts": outcome.cuts, "violations": len(outcome.violations), "seed": seed})
+    figures = {"cuts": outcome.cuts, "violations": len(outcome.violations), "left": outcome.left, "seed": seed}
+    report.note("/boot alone", figures)
     return 1 if outcome.violations else 0
 
 

@@ -43,9 +43,13 @@ class Operation:
 
 @dataclass
 class Outcome:
-    """What became of all cuts: their number, and each violation with its cut."""
+    """What became of all cuts: their number, and each violation with its cut.
+
+    ``left`` are those in which the disk has torn what is mended all the same.
+    """
 
     cuts: int = 0
+    left: int = 0
     violations: list[str] = field(default_factory=list)
 
 
@@ -142,7 +146,9 @@ def judged(folder: Path, seed: int, subsets: int) -> Outcome:
                 if len(seen) == before:
                     continue
                 outcome.cuts += 1
+                torn = len(filesystems.torn)
                 outcome.violations += [f"cut {cut.name}: {wrong}" for wrong in wrong_in(replay.work, folder, allowed)]
+                outcome.left += len(filesystems.torn) > torn
     return outcome
 
 

@@ -37,8 +37,8 @@ class Content:
     wrong: str
     paths: dict[str, str]
     texts: dict[str, bytes]
-    #: Its superblock was torn, and mended from a copy.
-    torn: bool = False
+    #: What of it a disk has torn that is mended all the same.
+    torn: tuple[str, ...] = ()
 
 
 class Disk:
@@ -177,9 +177,9 @@ class Disk:
         file, mount = self.folder / "volume", self.folder / "mount"
         self.extract(runs, file, size)
         try:
-            before = len(filesystems.torn_superblocks)
+            before = len(filesystems.torn)
             wrong = filesystems.replay_and_check(file, mount)
-            torn = len(filesystems.torn_superblocks) > before
+            torn = tuple(filesystems.torn[before:])
             if wrong or not names:
                 return Content(wrong, {}, {}, torn)
             fstype = filesystems.kind(file)

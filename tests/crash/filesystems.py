@@ -20,7 +20,11 @@ MENDED, FAILED = 1, 8
 #: neither the kernel nor e2fsck -p takes; its second superblock mends it.  This is ext4's to lose, and is counted.
 TORN_SUPERBLOCK = "Superblock checksum does not match"
 SECOND_SUPERBLOCK, BLOCK = 32768, 4096
-torn_superblocks: list[str] = []
+#: What e2fsck says when the commit block of the last transaction was torn: it is as if that had never been committed,
+#: and e2fsck -p goes on with what came before.
+TORN_COMMIT = re.compile(r"Journal transaction \d+ was corrupt, replay was aborted")
+#: What was torn in the file systems that were looked at, in their order.
+torn: list[str] = []
 #: What e2fsck -p says of a file system that was in use when the power went, and that is no damage: the journal, files
 #: that were deleted while they were open, and sums that ext4 writes only when it is unmounted.
 USUAL = re.compile(
@@ -53,10 +57,12 @@ def _ext4(file: Path) -> str:
     # As the initramfs does it; what -p may not mend by itself has status 4.
     done = _run(["e2fsck", "-f", "-p", file])
     if done.returncode & FAILED and TORN_SUPERBLOCK in done.stdout + done.stderr:
-        torn_superblocks.append(str(file))
+        torn.append("the superblock was torn")
         _run(["e2fsck", "-f", "-y", "-b", SECOND_SUPERBLOCK, "-B", BLOCK, file])
         done = _run(["e2fsck", "-f", "-p", file])
-    said = [line for line in done.stdout.splitlines() if not USUAL.search(line)]
+    if TORN_COMMIT.search(done.stdout):
+        torn.append("the commit of the journal's last transaction was torn")
+    said = [line for line in done.stdout.splitlines() if not USUAL.search(line) and not TORN_COMMIT.search(line)]
     if done.returncode & ~MENDED:
         return f"e2fsck -p ended with {done.returncode}: {_last(done)}"
     if said:

@@ -163,8 +163,7 @@ class Looking:
 
     def _linux_boot(self) -> Iterator[str]:
         content = self.disk.boot(TEXTS)
-        if content.torn:
-            self.left.append("/boot: the superblock was torn")
+        self.left += [f"/boot: {said}" for said in content.torn]
         if content.wrong:
             yield f"/boot: {content.wrong}"
             return
@@ -227,8 +226,7 @@ class Looking:
         except (ThinError, MetadataError) as exc:
             yield f"{name}: {exc}"
             return
-        if content.torn:
-            self.left.append(f"{name}: the superblock was torn")
+        self.left += [f"{name}: {said}" for said in content.torn]
         if content.wrong:
             yield f"{name}: {content.wrong}"
         elif names:

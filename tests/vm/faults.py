@@ -67,12 +67,12 @@ def of_file(shell: Shell, path: str) -> list[int]:
     return [start + block * int(shell.text("stat -f -c %S /boot"))]
 
 
-def _segments(shell: Shell, columns: str) -> list[dict[str, str]]:
+def _segments(shell: Shell) -> list[dict[str, str]]:
     report = shell.json(
         f"pvs --all --segments --reportformat json --units b --nosuffix -S 'vg_name={VG}' "
-        f"-o pe_start,vg_extent_size,pvseg_start,pvseg_size,lv_name{columns}"
+        f"-o pe_start,vg_extent_size,pvseg_start,pvseg_size,lv_name"
     )
-    found: list[dict[str, str]] = report["report"][0]["pv"]
+    found: list[dict[str, str]] = report["report"][0]["pvseg"]
     return found
 
 
@@ -86,13 +86,13 @@ def _place(shell: Shell, segment: dict[str, str]) -> range:
 
 def of_free_extents(shell: Shell) -> list[int]:
     """Each MiB of what no volume has: where the volume of a new image comes to."""
-    free = [_place(shell, one) for one in _segments(shell, "") if not one["lv_name"]]
+    free = [_place(shell, one) for one in _segments(shell) if not one["lv_name"]]
     return [place + MIB // 2 for one in free for place in one[::MIB]]
 
 
 def of_pool(shell: Shell, *, used: bool, most: int = 4000) -> list[int]:
     """Each chunk of the pool's data that is ``used``, or else each that comes next; ``most`` of them at most."""
-    (data,) = [one for one in _segments(shell, "") if one["lv_name"] == "[pool00_tdata]"]
+    (data,) = [one for one in _segments(shell) if one["lv_name"] == "[pool00_tdata]"]
     # Kernel: admin-guide/device-mapper/thin-provisioning.rst, "thin-pool", Status and Table.
     status = shell.text(f"dmsetup status {VG}-pool00-tpool").split()
     chunk = int(shell.text(f"dmsetup table {VG}-pool00-tpool").split()[5]) * SECTOR
