@@ -162,7 +162,8 @@ def _pieces(start: int, length: int) -> range:
 
 def _copy(base: Optional[Path], work: Path, size: int) -> IO[bytes]:
     """A file to work on with the content of ``base``, its holes kept."""
-    file = work.open("w+b")
+    # Without a buffer: what is written past it would not be seen by who reads through it.
+    file = work.open("w+b", buffering=0)
     file.truncate(size)
     if base is None:
         return file

@@ -147,6 +147,18 @@ def test_the_disk_is_rebuilt_at_each_boundary(tmp_path: Path) -> None:
     assert not (tmp_path / "disk").exists()
 
 
+def test_who_reads_through_the_file_sees_what_was_written_since(tmp_path: Path) -> None:
+    with Log(small(tmp_path / "log")) as log, Replay(log, None, SIZE, tmp_path / "disk") as replay:
+        seen = set()
+        for number in range(len(replay.entries) + 1):
+            replay.forward(number)
+            replay.file.seek(0)
+            through = replay.file.read(SECTOR)
+            assert through == (tmp_path / "disk").read_bytes()[:SECTOR]
+            seen.add(through)
+        assert len(seen) > 1
+
+
 def test_what_a_cut_kept_is_taken_back(tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.write_bytes(sector("z", 5) + bytes(SIZE - 5 * SECTOR))
