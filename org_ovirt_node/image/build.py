@@ -16,7 +16,18 @@ from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.errors import CommandError, ImageError
-from org_ovirt_node.image import debian, initramfs, labels, packagedb, perhost, publish, runtime, squash, summary
+from org_ovirt_node.image import (
+    debian,
+    initramfs,
+    labels,
+    packagedb,
+    perhost,
+    publish,
+    redhat,
+    runtime,
+    squash,
+    summary,
+)
 from org_ovirt_node.image.cache import Cache, default_folder
 from org_ovirt_node.image.contents import opened
 from org_ovirt_node.image.profile import Profile
@@ -267,7 +278,8 @@ def build(request: BuildRequest, progress: Progress) -> BuiltImage:
         cache = stack.enter_context(Cache(request.cache if request.cache is not None else work / "cache"))
         with watch.stage("packages"):
             if request.root is None:
-                source = debian.stage_root(request.profile, cache, progress, fresh=request.refresh)
+                stage = redhat.stage_root if request.profile.rpms else debian.stage_root
+                source = stage(request.profile, cache, progress, fresh=request.refresh)
                 key = source.name
             else:
                 source, key = stack.enter_context(opened(request.root.resolve())), ""

@@ -26,6 +26,14 @@ OPTIONS: dict[str, dict[str, str]] = {
         "exclude": "paths (dpkg path-exclude patterns) that are not unpacked",
         "include": "exceptions to exclude (dpkg path-include patterns)",
     },
+    "rpm": {
+        "release": "release of the distribution ($releasever)",
+        "repositories": "URLs of the repositories; no other is used",
+        "keys": "files or URLs of the keys that the packages are signed with",
+        "unsigned": "yes: take packages that nobody has signed",
+        "packages": "packages and @groups to install, with what they require and without what they recommend",
+        "exclude": "packages that are never installed",
+    },
     "initramfs": {
         "modules": "dracut modules of the generic initramfs",
         "drivers": "kernel modules that it has beside those of the dracut modules",
@@ -53,6 +61,12 @@ class Profile:
     packages: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
+    releasever: str = ""
+    repositories: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    unsigned: bool = False
+    rpms: tuple[str, ...] = ()
+    rpms_excluded: tuple[str, ...] = ()
     initramfs_modules: tuple[str, ...] = ()
     initramfs_drivers: tuple[str, ...] = ()
     enable: tuple[str, ...] = ()
@@ -83,6 +97,7 @@ def parse(text: str, source: str = "profile") -> Profile:
         parser.read_string(text, source)
         _checked(parser, source)
         security = parser.getboolean("debian", "security", fallback=False)
+        unsigned = parser.getboolean("rpm", "unsigned", fallback=False)
         disk, memory = (parse_size(parser.get("image", f"minimum_{what}", fallback="0B")) for what in MINIMA)
     except (configparser.Error, ValueError) as exc:
         raise ImageError(f"{source}: {str(exc).splitlines()[0]}") from exc
@@ -93,6 +108,8 @@ def parse(text: str, source: str = "profile") -> Profile:
     name = parser.get("image", "name", fallback="").strip()
     if not name:
         raise ImageError(f"{source}: the option name in [image] is missing")
+    if words("debian", "packages") and words("rpm", "packages"):
+        raise ImageError(f"{source}: packages of both [debian] and [rpm]", hint="An image is made of one kind.")
     return Profile(
         name=name,
         boot_args=" ".join(words("image", "boot_args")),
@@ -104,6 +121,12 @@ def parse(text: str, source: str = "profile") -> Profile:
         packages=words("debian", "packages"),
         exclude=words("debian", "exclude"),
         include=words("debian", "include"),
+        releasever=parser.get("rpm", "release", fallback="").strip(),
+        repositories=words("rpm", "repositories"),
+        keys=words("rpm", "keys"),
+        unsigned=unsigned,
+        rpms=words("rpm", "packages"),
+        rpms_excluded=words("rpm", "exclude"),
         initramfs_modules=words("initramfs", "modules"),
         initramfs_drivers=words("initramfs", "drivers"),
         enable=words("units", "enable"),
