@@ -176,7 +176,7 @@ def make_node(
     kernel = initramfs.kernel_version(tree)
     packagedb.move(tree)
     initramfs.settle_kernel(tree, kernel)
-    runtime.use_devices_file(tree)
+    runtime.configure_lvm(tree)
     runtime.install_package(tree)
     runtime.install_kickstart(tree)
     runtime.install_dracut_module(tree)

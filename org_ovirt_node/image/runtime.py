@@ -175,30 +175,42 @@ def install_dracut_module(root: Path) -> None:
     copy_tree(data_folder() / "dracut" / DRACUT_MODULE, target)
 
 
-def with_devices_file(text: str) -> str:
-    """lvm.conf(5) ``text`` with ``use_devicesfile = 1`` as the only setting of it."""
-    line = "\tuse_devicesfile = 1"
-    found = re.compile(r"^[ \t]*#?[ \t]*use_devicesfile[ \t]*=.*$", re.MULTILINE)
-    if found.search(text):
-        return found.sub(line, text, count=1)
-    return f"{text.rstrip()}\n\ndevices {{\n{line}\n}}\n"
+#: Section, name and value (lvm.conf(5)): only the disks of the devices file (lvmdevices(8)), as Fedora and CentOS have
+#: it; and a thin pool that an I/O error has left with lost blocks is mended when it is activated, by LVM's documented
+#: default.  Debian's LVM has only -q built in, with which such a pool is refused and the node does not boot.
+LVM_SETTINGS = (
+    ("devices", "use_devicesfile", "1"),
+    ("global", "thin_check_options", '[ "-q", "--clear-needs-check-flag" ]'),
+)
 
 
-def use_devices_file(root: Path) -> None:
-    """Let LVM use only the disks in its devices file (lvmdevices(8)), as Fedora and CentOS do.
+def with_lvm_settings(text: str) -> str:
+    """lvm.conf(5) ``text`` with each of LVM_SETTINGS as the only setting of its name."""
+    for section, name, value in LVM_SETTINGS:
+        line = f"\t{name} = {value}"
+        found = re.compile(rf"^[ \t]*#?[ \t]*{name}[ \t]*=.*$", re.MULTILINE)
+        if found.search(text):
+            text = found.sub(line, text, count=1)
+        else:
+            text = f"{text.rstrip()}\n\n{section} {{\n{line}\n}}\n"
+    return text
 
-    Debian's lvm.conf leaves it off.  A changed lvm.conf would fail ``dpkg --verify``, so the packaged one is diverted
-    and ours stands in its place.
+
+def configure_lvm(root: Path) -> None:
+    """Give LVM the settings of a node.
+
+    A changed lvm.conf would fail ``dpkg --verify``, so the packaged one is diverted and ours stands in its place.
     """
     conf = root / LVM_CONF
     if not conf.is_file():
         return
     text = conf.read_text(encoding="utf-8")
-    if re.search(r"^\s*use_devicesfile\s*=\s*1", text, re.MULTILINE):
+    wanted = with_lvm_settings(text)
+    if wanted == text:
         return
     if packagedb.is_dpkg(root):
         packagedb.divert(root, f"/{LVM_CONF}", LVM_CONF_PACKAGED)
-    conf.write_text(with_devices_file(text), encoding="utf-8")
+    conf.write_text(wanted, encoding="utf-8")
     conf.chmod(0o644)
 
 

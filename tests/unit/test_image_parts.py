@@ -87,16 +87,20 @@ def test_only_filtered_paths_are_forgotten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        'devices {\n\t# use_devicesfile = 0\n\tdir = "/dev"\n}\n',
+        'devices {\n\t# use_devicesfile = 0\n\tdir = "/dev"\n}\nglobal {\n\t# thin_check_options = [ "-q" ]\n}\n',
         "devices {\n    use_devicesfile=0\n}\n",
-        "global {\n}\n",
+        "global {\n\t# Configuration option global/thin_check_options.\n}\n",
     ],
 )
-def test_the_devices_file_is_switched_on_once(text: str) -> None:
-    changed = runtime.with_devices_file(text)
-    lines = [line.strip() for line in changed.splitlines() if "use_devicesfile" in line]
-    assert lines == ["use_devicesfile = 1"]
+def test_lvm_has_the_settings_of_a_node_once(text: str) -> None:
+    changed = runtime.with_lvm_settings(text)
+    lines = [line.strip() for line in changed.splitlines() if " = " in line and "dir" not in line]
+    assert sorted(lines) == [
+        'thin_check_options = [ "-q", "--clear-needs-check-flag" ]',
+        "use_devicesfile = 1",
+    ]
     assert changed.count("{") == changed.count("}")
+    assert runtime.with_lvm_settings(changed) == changed
 
 
 def test_what_is_per_host_goes(tmp_path: Path) -> None:
