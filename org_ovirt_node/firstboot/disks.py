@@ -6,6 +6,7 @@ a first boot that was cut short; the last one takes the record out of host.img, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from org_ovirt_node.boot import bls, files, hostfiles, hostinitrd
 from org_ovirt_node.errors import StorageError
 from org_ovirt_node.firstboot import growth, partitions, uuids
 from org_ovirt_node.firstboot.record import FIRST_BOOT, Record, load
+from org_ovirt_node.inside import place_for_file
 from org_ovirt_node.install import labels, system
 from org_ovirt_node.install.root import NodeRoot
 from org_ovirt_node.layout.model import ThinPool
@@ -131,7 +133,8 @@ class FirstBoot:
     def file_systems(self) -> None:
         """New UUIDs: in fstab first, where the record says for a second try what is meant; then on the disks."""
         changes = self.record.uuids
-        system.write(self.root, FSTAB, uuids.with_new(system.read(self.root, FSTAB), changes))
+        fstab = uuids.with_new(system.read(self.root, FSTAB), changes)
+        files.write_durably(place_for_file(self.root, FSTAB), fstab.encode())
         self._edit_stubs(uuids.stub_on_the_way)
         for old, one in self.found.items():
             if one.uuid != changes[old]:
@@ -174,6 +177,8 @@ class FirstBoot:
             labels.label_new(node, [])
             host = hostfiles.collect(self.root, {}, stack)
             host.pop(FIRST_BOOT, None)
+            # The ids in /etc are on the disk before the host.img that says that they are.
+            os.sync()
             files.write_durably(place / self.record.layer / bls.HOST_INITRD, hostinitrd.build(host), 0o600)
 
     def _boot_device(self) -> uuids.FileSystem:

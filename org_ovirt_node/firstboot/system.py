@@ -72,11 +72,20 @@ class SystemHalf:
     def run(self, terminal: answers.Terminal) -> bool:
         """Do it; False when something stays open, and is asked for again at the next boot."""
         self._register()
-        self._take_kickstart()
+        try:
+            self._take_kickstart()
+        except NodeError as error:
+            if not self.record.open:
+                raise
+            # A person on the console can still say what it does not.
+            log.error("%s was not taken: %s", MEDIUM_FILE, error)
+            terminal.say(f"\n{MEDIUM_FILE} on the medium {MEDIUM_LABEL} was not taken: {error}")
         if self.record.open:
             self._ask(terminal)
         if self.record.open:
             return False
+        # What was written is on the disk before the record that would have it written again is not.
+        os.sync()
         self.path.unlink()
         files.sync_folder(self.path.parent)
         return True
@@ -115,7 +124,8 @@ class SystemHalf:
 
     def _apply(self, request: SystemRequest) -> None:
         system.configure(self.root, request)
-        accounts.configure(self.root, request)
+        # A boot that was cut short has made some of them already.
+        accounts.configure(self.root, request, again=True)
         if request.hostname:
             socket.sethostname(request.hostname)
         still = left_open(request)

@@ -115,17 +115,23 @@ def check(request: BuildRequest) -> None:
     request.signer.check()
 
 
+def given_epoch() -> int:
+    """SOURCE_DATE_EPOCH in seconds, 0 where nobody has set it.  Raises :class:`ImageError` for no number."""
+    given = os.environ.get("SOURCE_DATE_EPOCH", "0") or "0"
+    if not given.isascii() or not given.isdigit():
+        raise ImageError(f"SOURCE_DATE_EPOCH is {given!r}, which is no number of seconds", hint="Set it, or unset it.")
+    return int(given)
+
+
 def source_date(tree: Path) -> int:
     """The time of the image, in seconds: ``SOURCE_DATE_EPOCH``, else that of the tree's newest package file.
 
     Files that the build made itself are newer and must not count: so only those that dpkg has a checksum of do, and
     in a tree without dpkg the os-release and the package database.  See reproducible-builds.org, SOURCE_DATE_EPOCH.
     """
-    given = os.environ.get("SOURCE_DATE_EPOCH", "")
+    given = given_epoch()
     if given:
-        if not given.isdigit():
-            raise ImageError(f"SOURCE_DATE_EPOCH is {given!r}, which is no number of seconds")
-        return int(given)
+        return given
     times = []
     for file in (tree / packagedb.DPKG_OLD / "info").glob("*.md5sums"):
         # One file of each package is enough: dpkg-deb clamps them all to the day of the package.

@@ -114,10 +114,7 @@ def read_record(tree: Path, name: str) -> runtime.ImageRecord:
 
 def epoch_of(record: runtime.ImageRecord) -> int:
     """The time of the new image, in seconds: SOURCE_DATE_EPOCH, else that of the image that is edited."""
-    given = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if given and not given.isdigit():
-        raise ImageError(f"SOURCE_DATE_EPOCH is {given!r}, which is no number of seconds")
-    return int(given) if given else timegm(time.strptime(record.build_date, build.DATE))
+    return build.given_epoch() or timegm(time.strptime(record.build_date, build.DATE))
 
 
 def edit(request: EditRequest, progress: Progress) -> build.BuiltImage:

@@ -14,6 +14,7 @@ from org_ovirt_node.errors import CommandError, ImageError
 from org_ovirt_node.image import debian, packagedb
 from org_ovirt_node.image.chroot import has_program, run_in
 from org_ovirt_node.image.squash import walk
+from org_ovirt_node.inside import inside, place_for_file
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import Arg, run
 
@@ -171,8 +172,8 @@ def copy_in(tree: Path, copies: Sequence[Copy], epoch: int, progress: Progress) 
 
 def add_keys(tree: Path, keys: Sequence[str]) -> None:
     """Let the owners of ``keys`` log in as root."""
-    file = tree / AUTHORIZED_KEYS
-    file.parent.mkdir(mode=0o700, exist_ok=True)
+    inside(tree, str(Path(AUTHORIZED_KEYS).parent)).mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = place_for_file(tree, str(AUTHORIZED_KEYS))
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     lines += [key for key in dict.fromkeys(keys) if key not in lines]
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

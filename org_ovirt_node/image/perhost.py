@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from org_ovirt_node.inside import inside, place_for_file
+
 #: Removed from the image: the installer or the first boot makes them.
 REMOVED = (
     "boot/*",
@@ -70,7 +72,13 @@ MODES = {"tmp": 0o1777, "var/tmp": 0o1777, "var/log/audit": 0o700}
 
 def found(root: Path) -> list[str]:
     """What :func:`clear` would remove: paths below ``root`` without a leading slash."""
-    return [str(path.relative_to(root)) for pattern in REMOVED for path in sorted(root.glob(pattern))]
+    return [str(path.relative_to(root)) for pattern in REMOVED for path in _matching(root, pattern)]
+
+
+def _matching(root: Path, pattern: str) -> list[Path]:
+    """The paths of the tree at ``root`` that ``pattern`` stands for; a link among its folders leads nowhere else."""
+    folder, _, name = pattern.rpartition("/")
+    return sorted(inside(root, folder).glob(name))
 
 
 def clear(root: Path, keep: Collection[str] = ()) -> list[str]:
@@ -80,7 +88,7 @@ def clear(root: Path, keep: Collection[str] = ()) -> list[str]:
     """
     removed = []
     for pattern in REMOVED:
-        for path in sorted(root.glob(pattern)):
+        for path in _matching(root, pattern):
             if str(path.relative_to(root)) in keep:
                 continue
             if path.is_dir() and not path.is_symlink():
@@ -88,18 +96,19 @@ def clear(root: Path, keep: Collection[str] = ()) -> list[str]:
             else:
                 path.unlink()
             removed.append(f"/{path.relative_to(root)}")
-        for folder in root.glob(pattern.rpartition("/")[0]):
+        folder = inside(root, pattern.rpartition("/")[0])
+        if folder.is_dir():
             # What was in it decided its time: some builds leave something in /var/tmp, and some do not.
             os.utime(folder)
     for name in EMPTIED:
-        path = root / name
+        path = inside(root, name, follow=False)
         if path.is_file() and not path.is_symlink() and path.stat().st_size:
             os.truncate(path, 0)
     for name, lines in DATED_LINES.items():
-        path = root / name
+        path = inside(root, name)
         if path.is_file():
             path.write_text(lines.sub("", path.read_text(encoding="utf-8")), encoding="utf-8")
-    machine_id = root / "etc/machine-id"
+    machine_id = inside(root, "etc/machine-id")
     if not machine_id.exists():
         machine_id.write_text("", encoding="utf-8")
         machine_id.chmod(0o444)
@@ -112,7 +121,7 @@ def mark_updated(root: Path) -> None:
     Without it a first boot rebuilds caches that the packages built already, which takes longer than the rest of it.
     """
     for name in ("etc/.updated", "var/.updated"):
-        path = root / name
+        path = place_for_file(root, name)
         path.write_text("# An image is complete: see systemd-update-done.service(8).\n", encoding="utf-8")
         path.chmod(0o644)
 
@@ -120,7 +129,7 @@ def mark_updated(root: Path) -> None:
 def make_mount_points(root: Path) -> None:
     """Make the folders that a node mounts its volumes on, where the packages did not."""
     for name in MOUNT_POINTS:
-        path = root / name
+        path = inside(root, name)
         if not path.exists():
             path.mkdir(parents=True)
             path.chmod(MODES.get(name, 0o755))

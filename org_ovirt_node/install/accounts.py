@@ -12,13 +12,18 @@ from org_ovirt_node.kickstart.model import SshKeyRequest, SystemRequest, UserReq
 from org_ovirt_node.run import run
 
 
-def configure(root: Path, request: SystemRequest) -> None:
-    """Make what the kickstart asks for.  No password is ever an argument of a program."""
+def configure(root: Path, request: SystemRequest, *, again: bool = False) -> None:
+    """Make what the kickstart asks for.  No password is ever an argument of a program.
+
+    With ``again`` this may have been done before, in whole or in part: a group or user that is there is no error.
+    """
     for group in request.groups:
+        if again and group.name in _names(root, "group"):
+            continue
         argv = ["groupadd", *(["--gid", str(group.gid)] if group.gid is not None else []), group.name]
         run(argv, root=root)
     for user in request.users:
-        _add(root, user)
+        _add(root, user, again)
     accounts = [user for user in (request.root, *request.users) if user is not None]
     for encrypted in (True, False):
         _passwords(root, [user for user in accounts if user.password and user.encrypted is encrypted], encrypted)
@@ -34,7 +39,11 @@ def _names(root: Path, database: str) -> set[str]:
     return {line.split(":", 1)[0] for line in path.read_text(encoding="utf-8", errors="replace").splitlines()}
 
 
-def _add(root: Path, user: UserRequest) -> None:
+def _add(root: Path, user: UserRequest, again: bool) -> None:
+    if again and user.name in _names(root, "passwd"):
+        if user.groups:
+            run(["usermod", "--append", "--groups", ",".join(user.groups), user.name], root=root)
+        return
     if user.name in _names(root, "passwd"):
         raise NodeError(
             f"the kickstart's user {user.name} exists in the image already",
@@ -78,8 +87,10 @@ def _authorize(root: Path, key: SshKeyRequest) -> None:
     folder = inside(root, f"{entry.pw_dir}/.ssh")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     file = place_for_file(root, f"{entry.pw_dir}/.ssh/authorized_keys")
-    with file.open("a", encoding="utf-8") as out:
-        out.write(key.key.rstrip("\n") + "\n")
+    line = key.key.rstrip("\n")
+    if not file.is_file() or line not in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        with file.open("a", encoding="utf-8") as out:
+            out.write(f"{line}\n")
     file.chmod(0o600)
     for path in (folder, file):
         os.chown(path, entry.pw_uid, entry.pw_gid)

@@ -13,15 +13,14 @@ PROFILE, VERSION, RELEASE = "demo-node", "1.0", "1"
 
 
 def build(folder: Path) -> Path:
-    """The demo image in ``folder``, made now unless it is there."""
+    """The demo image in ``folder``, made anew: what it is made of may have changed."""
     from org_ovirt_node.image.profile import load
 
     image = folder / f"{load(find_profile(PROFILE)).name}-{VERSION}-{RELEASE}.squashfs"
-    if not image.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        argv = ["build", "--profile", PROFILE, "--version", VERSION, "--release", RELEASE, "--output", str(folder)]
-        if program.main(argv) != 0:
-            sys.exit(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    argv = ["build", "--profile", PROFILE, "--version", VERSION, "--release", RELEASE, "--output", str(folder)]
+    if program.main(argv) != 0:
+        sys.exit(1)
     return image
 
 

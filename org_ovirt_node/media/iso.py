@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from org_ovirt_node.errors import ImageError
+from org_ovirt_node.image.build import given_epoch
 from org_ovirt_node.image.contents import opened
 from org_ovirt_node.image.installer import Installer
 from org_ovirt_node.media import finish, grub, layers
@@ -76,11 +77,10 @@ def image_epoch(image: Path) -> int:
     """The time that everything on the medium has: that of the image's squashfs, so that the same parts give the same
     bytes."""
     with image.open("rb") as stream:
-        made = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
         block = stream.read(96)
         read_superblock(block, str(image))
         # Kernel: Documentation/filesystems/squashfs.rst; the superblock's third number is its time.
-        return made or int.from_bytes(block[8:12], "little")
+        return given_epoch() or int.from_bytes(block[8:12], "little")
 
 
 def lay_out(tree: Path, parts: Parts, request: Request, node: Path, work: Path, epoch: int) -> None:

@@ -132,8 +132,12 @@ def make(request: Request, installer: Installer, work: Path, progress: Progress)
         (output / name).write_text(text, encoding="utf-8")
     with opened(request.image) as tree:
         _loaders(tree, output)
-    for path in output.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    # A web server and a TFTP server read it; what else is in the folder is somebody else's.
+    (output / GRUB_CONFIG).parent.chmod(0o755)
+    for name in (KERNEL, INITRAMFS, KICKSTART, IPXE, GRUB_CONFIG, *EFI_LOADERS.values(), BIOS_LOADER):
+        path = output / name
+        if path.is_file() and not path.is_symlink():
+            path.chmod(0o644)
 
 
 def write_initramfs(parts: layers.Parts, target: Path) -> None:

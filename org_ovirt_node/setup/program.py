@@ -15,7 +15,6 @@ from org_ovirt_node.cli import common
 from org_ovirt_node.cli.install import ENDINGS, end_machine
 from org_ovirt_node.install.options import Options
 from org_ovirt_node.install.runner import install, only_plan
-from org_ovirt_node.kickstart.fetch import MEDIUM_FILE, MEDIUM_LABEL
 from org_ovirt_node.kickstart.standard import load
 from org_ovirt_node.layout import describe
 from org_ovirt_node.mounts import mounted
@@ -23,25 +22,14 @@ from org_ovirt_node.progress import Progress, Silent, TextProgress
 from org_ovirt_node.run import run
 from org_ovirt_node.setup import medium
 from org_ovirt_node.setup.answers import Answers
-from org_ovirt_node.setup.source import Kickstart, from_command_line
+from org_ovirt_node.setup.source import LABELS, MOUNT, Kickstart, wanted
 from org_ovirt_node.setup.text import Work
 from org_ovirt_node.setup.text import run as show
 
 CMDLINE = Path("/proc/cmdline")
-LABELS = Path("/dev/disk/by-label")
-MOUNT = Path("/run/ovirt-node-ks")
 #: Seconds for the network to come up.
 ONLINE = 120
 SHELL_HINT = "The log is /var/log/ovirt-node/ovirt-node-setup.log."
-
-
-def wanted(line: str) -> Optional[Kickstart]:
-    """The kickstart of this start: of the command line, or on a medium of the label."""
-    asked = from_command_line(line)
-    if asked is not None:
-        return asked
-    run(["udevadm", "settle", "--timeout=60"], check=False)
-    return Kickstart(f"/{MEDIUM_FILE}", MEDIUM_LABEL) if (LABELS / MEDIUM_LABEL).exists() else None
 
 
 @contextmanager

@@ -1,18 +1,24 @@
-"""Which kickstart the machine was started with: pure."""
+"""Which kickstart the machine was started with."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Optional
 
 from org_ovirt_node.boot.cmdline import split
 from org_ovirt_node.errors import WrongUsage
-from org_ovirt_node.kickstart.fetch import MEDIUM_FILE
+from org_ovirt_node.kickstart.fetch import MEDIUM_FILE, MEDIUM_LABEL
+from org_ovirt_node.mounts import mounted
+from org_ovirt_node.run import run
 from org_ovirt_node.urls import redact_url
 
 #: Where the medium is mounted, as in Anaconda's environment.
 MEDIUM = "/run/install/repo"
+LABELS = Path("/dev/disk/by-label")
+#: Where the medium with the kickstart is mounted.
+MOUNT = Path("/run/ovirt-node-ks")
 #: On the kernel command line; the first is Anaconda's.
 ARGUMENTS = ("inst.ks", "ovirt-node.ks")
 ACCEPTED = "http://…, https://…, file:/PATH or cdrom:/PATH on the medium, hd:LABEL=NAME:/PATH"
@@ -59,3 +65,17 @@ def from_command_line(line: str) -> Optional[Kickstart]:
     raise WrongUsage(
         f"{found[0].partition('=')[0]}={redact_url(value)} names no kickstart", hint=f"Accepted: {ACCEPTED}."
     )
+
+
+def wanted(line: str) -> Optional[Kickstart]:
+    """The kickstart of this start: of the command line, or on a medium of the label."""
+    asked = from_command_line(line)
+    if asked is not None:
+        return asked
+    run(["udevadm", "settle", "--timeout=60"], check=False)
+    device = LABELS / MEDIUM_LABEL
+    if not device.exists():
+        return None
+    # A disk with drivers has the label too, and no kickstart.
+    with mounted(os.fspath(device), MOUNT, options=["ro"]) as folder:
+        return Kickstart(f"/{MEDIUM_FILE}", MEDIUM_LABEL) if (folder / MEDIUM_FILE).is_file() else None

@@ -14,6 +14,7 @@ import pytest
 from org_ovirt_node.boot import efi
 from org_ovirt_node.errors import KickstartProblem, NodeError, StorageError
 from org_ovirt_node.firstboot import answers, disks, growth, partitions, record, uuids
+from org_ovirt_node.firstboot import system as first_system
 from org_ovirt_node.kickstart.standard import load, load_system
 from org_ovirt_node.layout import policy
 from org_ovirt_node.layout.model import GIB, MIB, Disk, Firmware
@@ -335,3 +336,28 @@ def test_a_first_boot_that_is_cut_short_goes_on_where_it_was(
     assert not set(named) & {OLD, OTHER}
     attempt()
     assert uuids.in_fstab((live / "etc/fstab").read_text()) == named
+
+
+@pytest.mark.parametrize("open_", [(), ("hostname",)])
+def test_a_kickstart_that_cannot_be_taken_leaves_the_questions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_: tuple[str, ...]
+) -> None:
+    path = tmp_path / "first-boot.json"
+    path.write_text(replace(request_of(), open=open_).render())
+    half = first_system.SystemHalf(Silent(), Places(live=tmp_path), path)
+    said: list[str] = []
+
+    def wrong() -> None:
+        raise NodeError("line 3 is wrong")
+
+    monkeypatch.setattr(half, "_register", lambda: None)
+    monkeypatch.setattr(half, "_take_kickstart", wrong)
+    monkeypatch.setattr(half, "_ask", lambda _terminal: half._keep(()))
+    terminal = answers.Terminal(lambda _prompt: "", lambda _prompt: "", said.append)
+    if not open_:
+        with pytest.raises(NodeError, match="line 3 is wrong"):
+            half.run(terminal)
+        assert path.exists()
+        return
+    assert half.run(terminal)
+    assert "line 3 is wrong" in said[0] and not path.exists()

@@ -103,6 +103,20 @@ def test_lvm_has_the_settings_of_a_node_once(text: str) -> None:
     assert runtime.with_lvm_settings(changed) == changed
 
 
+def test_nothing_of_the_building_host_is_removed_through_a_link_of_the_tree(tmp_path: Path) -> None:
+    host, tree = tmp_path / "host", tmp_path / "tree"
+    for folder in (host, tree / "etc", tree / "var", tree / "data"):
+        folder.mkdir(parents=True)
+    (host / "precious").write_text("kept")
+    (host / "wtmp").write_text("kept")
+    for name in ("tmp", "log"):
+        (tree / "var" / name).symlink_to(host)
+    (tree / "etc/iscsi").symlink_to("/data")
+    (tree / "data/initiatorname.iscsi").write_text("InitiatorName=x")
+    assert perhost.clear(tree) == ["/data/initiatorname.iscsi"]
+    assert sorted(path.read_text() for path in host.iterdir()) == ["kept", "kept"]
+
+
 def test_what_is_per_host_goes(tmp_path: Path) -> None:
     files = {
         "etc/machine-id": "0123\n",

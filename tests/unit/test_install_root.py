@@ -17,7 +17,7 @@ from org_ovirt_node.errors import NodeError, PayloadError
 from org_ovirt_node.install import accounts, engine, root, system
 from org_ovirt_node.install.engine import DEVICE_BOUND, STEPS
 from org_ovirt_node.install.options import Options
-from org_ovirt_node.kickstart.model import NodeSection, SshKeyRequest, SystemRequest, UserRequest
+from org_ovirt_node.kickstart.model import GroupRequest, NodeSection, SshKeyRequest, SystemRequest, UserRequest
 from org_ovirt_node.payload.facts import LIVEOS, TREE, ImageFacts
 from org_ovirt_node.progress import Silent
 from org_ovirt_node.storage.execute import MadeFileSystem
@@ -114,6 +114,23 @@ def test_an_ssh_key_goes_to_its_user_alone(new_root: Path) -> None:
 def test_an_ssh_key_for_nobody_is_an_error(new_root: Path) -> None:
     with pytest.raises(NodeError, match="names the user bob"):
         accounts.configure(new_root, SystemRequest(sshkeys=(SshKeyRequest("bob", "ssh-ed25519 A"),)))
+
+
+def test_what_a_first_boot_did_before_it_was_cut_short_is_not_done_twice(
+    new_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (new_root / "etc/group").write_text("root:x:0:\nops:x:1000:\n")
+    request = SystemRequest(
+        groups=(GroupRequest("ops"), GroupRequest("new")),
+        users=(UserRequest("ann", groups=("ops",)),),
+        sshkeys=(SshKeyRequest("ann", "ssh-ed25519 AAAA ann@home"),),
+    )
+    ran: list[list[str]] = []
+    monkeypatch.setattr(accounts, "run", lambda argv, **_more: ran.append(argv))
+    for _time in range(2):
+        accounts.configure(new_root, request, again=True)
+    assert ran == 2 * [["groupadd", "new"], ["usermod", "--append", "--groups", "ops", "ann"]]
+    assert (new_root / "home/ann/.ssh/authorized_keys").read_text() == "ssh-ed25519 AAAA ann@home\n"
 
 
 def test_a_user_that_the_image_has_is_an_error(new_root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from org_ovirt_node.errors import ImageError, PayloadError, WrongUsage
 from org_ovirt_node.kickstart.standard import load
 from org_ovirt_node.media import checksum, early, finish, grub, iso
+from org_ovirt_node.setup import source
 from org_ovirt_node.setup.answers import Answers, Disk, Image, disks_of
 from org_ovirt_node.setup.source import Kickstart, from_command_line
 
@@ -190,3 +192,16 @@ def test_what_cannot_become_a_medium_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.iso").touch()
     with pytest.raises(ImageError, match="there already"):
         iso.check(iso.Request(image, tmp_path / "a.iso"))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_medium_with_the_label_is_only_asked_for_a_kickstart_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    (tmp_path / "OEMDRV").touch()
+    if there:
+        (tmp_path / "ks.cfg").touch()
+    monkeypatch.setattr(source, "LABELS", tmp_path)
+    monkeypatch.setattr(source, "run", lambda *_argv, **_more: None)
+    monkeypatch.setattr(source, "mounted", lambda *_where, **_more: nullcontext(tmp_path))
+    assert source.wanted("quiet") == (Kickstart("/ks.cfg", "OEMDRV") if there else None)
