@@ -43,7 +43,7 @@ def run_pxe(options: argparse.Namespace) -> int:
     """``pxe``."""
     from org_ovirt_node.media import pxe
 
-    template = options.kickstart or runtime.PACKAGE.parent / "kickstarts" / "pxe-unattended.ks"
+    template = options.kickstart or runtime.find_kickstart("pxe-unattended.ks")
     request = pxe.Request(options.file, options.output, options.url, template)
     pxe.check(request)
     progress = common.progress_for(options)

@@ -19,6 +19,7 @@ from org_ovirt_node.boot import hostinitrd
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.image.cache import Cache, key_of, key_of_files
 from org_ovirt_node.image.mirror import Mirrors, host_mirrors
+from org_ovirt_node.image.runtime import data_folder
 from org_ovirt_node.mounts import bound, mounted
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
@@ -105,7 +106,10 @@ MASKED_UNITS = (
 UNREAD = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale")
 LEFTOVERS = ("var/cache/apt", "var/lib/apt/lists", "var/log", "var/cache/debconf", "usr/sbin/policy-rc.d")
 
-DATA = Path(__file__).resolve().parents[2] / "data" / "installer"
+
+def data() -> Path:
+    """Where the installer's own files are.  Raises :class:`ImageError`."""
+    return data_folder() / "installer"
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def build_installer(tree: Path, tree_key: str, cache: Cache, progress: Progress)
     ``tree_key`` stands for the tree's content.  Raises :class:`ImageError` and CommandError.
     """
     key = key_of(
-        tree_key, DEBIAN_PACKAGES, PYPI_PACKAGES, MASKED_UNITS, key_of_files([*DATA.iterdir(), Path(__file__)])
+        tree_key, DEBIAN_PACKAGES, PYPI_PACKAGES, MASKED_UNITS, key_of_files([*data().iterdir(), Path(__file__)])
     )
     mirrors = host_mirrors()
 
@@ -240,7 +244,7 @@ def install_own_files(root: Path) -> None:
     """The units, the entry point, and the place where the project's code is put at boot."""
     units = root / "etc/systemd/system"
     units.mkdir(parents=True, exist_ok=True)
-    for unit in sorted(DATA.glob("*.target")) + sorted(DATA.glob("*.service")):
+    for unit in sorted(data().glob("*.target")) + sorted(data().glob("*.service")):
         shutil.copyfile(unit, units / unit.name)
     for name in (*MASKED_UNITS, "default.target"):
         (units / name).unlink(missing_ok=True)
@@ -248,7 +252,7 @@ def install_own_files(root: Path) -> None:
         (units / name).symlink_to("/dev/null")
     (units / "default.target").symlink_to("ovirt-node-installer.target")
     program = root / "usr/bin/ovirt-node-install"
-    shutil.copyfile(DATA / "ovirt-node-install", program)
+    shutil.copyfile(data() / "ovirt-node-install", program)
     program.chmod(0o755)
     (root / SITE_PACKAGES / "org_ovirt_node").mkdir(exist_ok=True)
     (root / "opt/ovirt-node").mkdir(parents=True, exist_ok=True)
@@ -279,7 +283,7 @@ def early_modules(modules: Path) -> list[Path]:
 def early_initramfs(root: Path) -> bytes:
     """The installer's first initramfs: busybox, ``init`` and the early modules, unpacked for busybox's insmod."""
     files = {
-        "/init": hostinitrd.HostFile((DATA / "init").read_bytes(), 0o755),
+        "/init": hostinitrd.HostFile((data() / "init").read_bytes(), 0o755),
         "/bin/busybox": hostinitrd.HostFile((root / "usr/bin/busybox").read_bytes(), 0o755),
     }
     order = []

@@ -64,6 +64,14 @@ def data_folder() -> Path:
     raise ImageError(f"the project's data files are in none of {', '.join(map(str, DATA_FOLDERS))}")
 
 
+def find_kickstart(name: str) -> Path:
+    """The project's own kickstart ``name``: of the source tree, or as installed.  Raises :class:`ImageError`."""
+    for folder in (PACKAGE.parent / "kickstarts", *(each / "kickstarts" for each in DATA_FOLDERS)):
+        if (folder / name).is_file():
+            return folder / name
+    raise ImageError(f"the kickstart {name} is not installed", hint="Give one with --kickstart.")
+
+
 def find_profile(name: str) -> Path:
     """The profile file ``name``, or the one of that name among the project's own.  Raises :class:`ImageError`."""
     own = data_folder() / "profiles"

@@ -16,7 +16,7 @@ from typing import Optional
 from org_ovirt_node.image import delivery
 from org_ovirt_node.image.cache import key_of
 from org_ovirt_node.image.debian import stage_key, stage_root
-from org_ovirt_node.image.installer import DATA, MASKED_UNITS
+from org_ovirt_node.image.installer import MASKED_UNITS, data
 from org_ovirt_node.image.mirror import host_mirrors
 from org_ovirt_node.image.profile import load
 from org_ovirt_node.progress import TextProgress
@@ -97,7 +97,7 @@ def _squash_tree(tree: Path, file: Path) -> None:
 
 def control_layer() -> Path:
     """What makes the tree's systemd start a shell for the test and nothing more; and the kernel's modules."""
-    files = sorted(path for path in DATA.iterdir() if path.suffix in (".service", ".target"))
+    files = sorted(path for path in data().iterdir() if path.suffix in (".service", ".target"))
     profile = load(artefacts.PROFILE)
     made_by = (inspect.getsource(control_layer), CONFIG, *MASKED_UNITS, *ENDINGS, stage_key(profile, host_mirrors()))
     key = key_of(*made_by, *(file.read_bytes() for file in files))
