@@ -6,6 +6,7 @@ partition that is mounted on /boot.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -98,7 +99,14 @@ def _files(boot: Path) -> dict[str, Optional[Entry]]:
 def _file(path: Path) -> Optional[Entry]:
     try:
         return parse(path.read_text(encoding="utf-8", errors="replace"), path.stem)
-    except (BootError, OSError):
+    except BootError:
+        return None
+    except OSError as exc:
+        if exc.errno == errno.EIO:
+            # Not somebody else's file, but a disk that fails.
+            raise BootError(
+                f"{path} cannot be read: {exc.strerror}", hint="The disk of /boot fails; see dmesg."
+            ) from exc
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import subprocess
 from pathlib import Path
 
@@ -223,3 +224,16 @@ def test_an_image_without_one_kernel_and_initramfs_is_refused(tmp_path: Path, ma
         (folder / "vmlinuz").write_bytes(b"kernel")
     with pytest.raises(BootError, match=said):
         files.find_kernel(tmp_path)
+
+
+def test_a_disk_that_fails_is_no_foreign_boot_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = bls.entry_path(tmp_path, "n-1.0-1+1")
+    path.parent.mkdir(parents=True)
+    path.write_text("title n\nlinux /n\n")
+
+    def failing(_self: Path, **_options: str) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_text", failing)
+    with pytest.raises(BootError, match=r"n-1\.0-1\+1\.conf cannot be read: Input/output error"):
+        bls.read_all(tmp_path)
