@@ -51,7 +51,7 @@ def test_a_wrong_profile_is_refused(text: str, message: str) -> None:
 
 def test_every_option_is_read(tmp_path: Path) -> None:
     """An option that is accepted and then ignored would be a lie."""
-    sample = {"security": "yes", "minimum_disk": "1GiB", "minimum_memory": "1GiB"}
+    sample = {"security": "yes", "unsigned": "yes", "minimum_disk": "1GiB", "minimum_memory": "1GiB"}
     base = profile.parse(MINIMAL)
     for section, options in profile.OPTIONS.items():
         for option in options:
