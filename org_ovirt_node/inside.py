@@ -7,6 +7,7 @@ that we run on.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from org_ovirt_node.errors import NodeError
@@ -60,3 +61,28 @@ def place_for_file(root: Path, path: str) -> Path:
     except OSError as exc:
         raise NodeError(f"/{path.lstrip('/')} of the new system cannot be written: {exc.strerror}") from exc
     return target
+
+
+def matching(root: Path, pattern: str) -> dict[str, Path]:
+    """The files of the tree that ``pattern``, with the wildcards of glob, stands for: where each lies, by its name.
+
+    Names are as the pattern has them, with its slash at the front or without, in order.  The folders before the first
+    wildcard may be links, which are followed within the tree.
+    """
+    fixed, slash, rest = _split(pattern)
+    folder = inside(root, fixed)
+    return {f"{fixed}{slash}{path.relative_to(folder)}": path for path in sorted(folder.glob(rest))}
+
+
+def _split(pattern: str) -> tuple[str, str, str]:
+    """The folders of a pattern that have no wildcard, the slash after them, and what follows."""
+    fixed, slash, _ = pattern.partition("*")[0].rpartition("/")
+    return fixed, slash, pattern[len(fixed) + len(slash) :]
+
+
+def remove_files(root: Path, patterns: Iterable[str]) -> None:
+    """Remove the files and links that ``patterns`` stand for, and leave folders."""
+    for pattern in patterns:
+        for path in matching(root, pattern).values():
+            if path.is_symlink() or path.is_file():
+                path.unlink()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from org_ovirt_node.errors import StorageError
-from org_ovirt_node.run import run
+from org_ovirt_node.run import Arg, run
 
 #: What programs in a chroot expect of the running kernel.
 API_FILE_SYSTEMS = ("/dev", "/proc", "/sys", "/run")
@@ -50,6 +50,11 @@ def unmount(target: Path) -> None:
             f"{target} could not be unmounted: {wrong}",
             hint=f"See who uses it with 'fuser -vm {target}', then run this again.",
         )
+
+
+def fstype_of(device: Arg) -> str:
+    """The type of the file system on ``device``, as mount(8) names it.  Raises CommandError when there is none."""
+    return run(["blkid", "-p", "-s", "TYPE", "-o", "value", device]).stdout.strip()
 
 
 @contextmanager

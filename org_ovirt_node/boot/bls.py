@@ -81,19 +81,19 @@ def entry_path(boot: Path, name: str) -> Path:
     return boot / ENTRIES / f"{name}.conf"
 
 
+def read(boot: Path) -> tuple[tuple[Entry, ...], tuple[str, ...]]:
+    """All entries below ``boot`` that boot a kernel, sorted by name, and the names of the other files among them.
+
+    Those are somebody else's, say of an EFI program, or cannot be read.  Raises BootError for a disk that fails.
+    """
+    found = {path.name: _file(path) for path in sorted((boot / ENTRIES).glob("*.conf"))}
+    entries = tuple(entry for entry in found.values() if entry is not None)
+    return entries, tuple(name for name, entry in found.items() if entry is None)
+
+
 def read_all(boot: Path) -> tuple[Entry, ...]:
-    """All entries below ``boot`` that boot a kernel, sorted by name; other files there are somebody else's."""
-    return tuple(entry for entry in _files(boot).values() if entry is not None)
-
-
-def foreign(boot: Path) -> tuple[str, ...]:
-    """The names of files among the entries that boot no kernel, say an EFI program, or cannot be read."""
-    return tuple(name for name, entry in _files(boot).items() if entry is None)
-
-
-def _files(boot: Path) -> dict[str, Optional[Entry]]:
-    """Each entry by its file's name; None for a file that :func:`parse` refuses."""
-    return {path.name: _file(path) for path in sorted((boot / ENTRIES).glob("*.conf"))}
+    """The entries that :func:`read` finds, without the other files."""
+    return read(boot)[0]
 
 
 def _file(path: Path) -> Optional[Entry]:

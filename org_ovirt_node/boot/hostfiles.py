@@ -16,7 +16,7 @@ from org_ovirt_node.boot.reachable import (
     MULTIPATH_CONF,
     MULTIPATH_WWIDS,
 )
-from org_ovirt_node.inside import inside
+from org_ovirt_node.inside import inside, matching
 
 #: Says that this disk has not been booted on its own machine yet (firstboot/record.py).
 FIRST_BOOT = "/etc/ovirt-node/first-boot.json"
@@ -45,7 +45,7 @@ def collect(
     wanted = [*previous, *ALWAYS]
     for part in sorted(stack):
         for pattern in BY_STACK.get(part, ()):
-            wanted += _matching(root, pattern)
+            wanted += matching(root, pattern)
     found = {}
     for path in dict.fromkeys(wanted):
         system = live if live is not None and path.startswith(SHARED) else root
@@ -56,10 +56,3 @@ def collect(
         elif path in previous:
             found[path] = previous[path]
     return found
-
-
-def _matching(root: Path, pattern: str) -> list[str]:
-    """The paths in the tree at ``root`` that ``pattern`` stands for; its folders may be links within the tree."""
-    fixed = pattern.partition("*")[0].rpartition("/")[0]
-    folder = inside(root, fixed)
-    return [f"{fixed}/{path.relative_to(folder)}" for path in sorted(folder.glob(pattern[len(fixed) + 1 :]))]

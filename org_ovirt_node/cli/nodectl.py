@@ -86,8 +86,9 @@ def _rollback(options: argparse.Namespace) -> int:
         chosen = rollback.choose(node, options.to or "")
         changed = rollback.etc_differences(node, chosen, PLACES)
         conflicts: list[dict[str, str]] = []
-        renewal = targetroot.plan(node, chosen.target, PLACES) if chosen.target != chosen.running else None
-        along = options.with_etc and chosen.target != chosen.running
+        elsewhere = chosen.target != chosen.running
+        renewal = targetroot.plan(node, chosen.target, PLACES) if elsewhere else None
+        along = options.with_etc and elsewhere
         if along and options.plan:
             conflicts = rollback.planned_conflicts(node, chosen, PLACES)
         elif along:

@@ -229,7 +229,7 @@ def keep_etc(tree: Path) -> None:
 
 def _write(tree: Path, work: Path, request: BuildRequest, kernel: str, epoch: int) -> Manifest:
     """The image file with its hash tree, under its name only when it is complete, and what goes beside it."""
-    with publish.unfinished(request.output, request.nvr) as partial:
+    with publish.unfinished(request.output / (request.nvr + publish.IMAGE)) as partial:
         options = {"compression": request.compression}
         if request.form == LIVEOS:
             squash.pack_liveos(tree, partial, work / "liveos", level=request.level, epoch=epoch, **options)

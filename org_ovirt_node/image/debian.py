@@ -15,6 +15,7 @@ from org_ovirt_node.image.cache import Cache, key_of, key_of_files
 from org_ovirt_node.image.chroot import CONTAINED
 from org_ovirt_node.image.mirror import Mirrors, host_mirrors
 from org_ovirt_node.image.profile import Profile
+from org_ovirt_node.inside import remove_files
 from org_ovirt_node.progress import Progress, Silent
 from org_ovirt_node.run import run
 
@@ -89,23 +90,9 @@ def bootstrap(profile: Profile, mirrors: Mirrors, target: Path, progress: Progre
     (target / DPKG_OPTIONS).unlink()
     (target / DPKG_FILTERS).write_text("".join(f"{line}\n" for line in filters), encoding="utf-8")
     progress.step("packages-tidy", "Removing what belongs to the build")
-    _remove_leftovers(target)
+    remove_files(target, LEFTOVERS)
     forget_filtered(target, profile.exclude, profile.include)
     labels.apply(target, progress)
-
-
-def _remove_leftovers(target: Path) -> None:
-    for pattern in (
-        "boot/initrd.img-*",
-        "initrd.img*",
-        "vmlinuz*",
-        "var/log/apt/*",
-        "var/log/*.log",
-        "var/cache/apt/*",
-    ):
-        for path in target.glob(pattern):
-            if path.is_symlink() or path.is_file():
-                path.unlink()
 
 
 def _matches(path: str, patterns: Sequence[str]) -> bool:

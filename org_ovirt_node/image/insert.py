@@ -173,7 +173,7 @@ def copy_in(tree: Path, copies: Sequence[Copy], epoch: int, progress: Progress) 
 def add_keys(tree: Path, keys: Sequence[str]) -> None:
     """Let the owners of ``keys`` log in as root."""
     inside(tree, str(Path(AUTHORIZED_KEYS).parent)).mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = place_for_file(tree, str(AUTHORIZED_KEYS))
+    file = place_for_file(tree, AUTHORIZED_KEYS)
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     lines += [key for key in dict.fromkeys(keys) if key not in lines]
     file.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

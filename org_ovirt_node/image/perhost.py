@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from org_ovirt_node.inside import inside, place_for_file
+from org_ovirt_node.inside import inside, matching, place_for_file
 
 #: Removed from the image: the installer or the first boot makes them.
 REMOVED = (
@@ -72,13 +72,7 @@ MODES = {"tmp": 0o1777, "var/tmp": 0o1777, "var/log/audit": 0o700}
 
 def found(root: Path) -> list[str]:
     """What :func:`clear` would remove: paths below ``root`` without a leading slash."""
-    return [str(path.relative_to(root)) for pattern in REMOVED for path in _matching(root, pattern)]
-
-
-def _matching(root: Path, pattern: str) -> list[Path]:
-    """The paths of the tree at ``root`` that ``pattern`` stands for; a link among its folders leads nowhere else."""
-    folder, _, name = pattern.rpartition("/")
-    return sorted(inside(root, folder).glob(name))
+    return [str(path.relative_to(root)) for pattern in REMOVED for path in matching(root, pattern).values()]
 
 
 def clear(root: Path, keep: Collection[str] = ()) -> list[str]:
@@ -88,7 +82,7 @@ def clear(root: Path, keep: Collection[str] = ()) -> list[str]:
     """
     removed = []
     for pattern in REMOVED:
-        for path in _matching(root, pattern):
+        for path in matching(root, pattern).values():
             if str(path.relative_to(root)) in keep:
                 continue
             if path.is_dir() and not path.is_symlink():

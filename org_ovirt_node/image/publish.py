@@ -59,9 +59,10 @@ def _gpg_environment() -> dict[str, str]:
 
 
 @contextmanager
-def unfinished(folder: Path, nvr: str) -> Iterator[Path]:
-    """A name for the image while it is made; nothing under it is left behind."""
-    partial = folder / f".{nvr}{IMAGE}.{os.getpid()}.partial"
+def unfinished(output: Path) -> Iterator[Path]:
+    """A name for ``output`` while it is made; nothing under it is left behind."""
+    partial = output.with_name(f".{output.name}.{os.getpid()}.partial")
+    partial.unlink(missing_ok=True)
     try:
         yield partial
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 from typing import Optional
@@ -12,6 +11,7 @@ from org_ovirt_node.image import labels, packagedb
 from org_ovirt_node.image.cache import Cache, key_of, key_of_files
 from org_ovirt_node.image.chroot import CONTAINED
 from org_ovirt_node.image.profile import Profile
+from org_ovirt_node.inside import remove_files
 from org_ovirt_node.progress import Progress, Silent
 from org_ovirt_node.run import Arg, run
 from org_ovirt_node.urls import redact_url
@@ -51,8 +51,6 @@ def stage_root(profile: Profile, cache: Cache, progress: Optional[Progress] = No
     dnf.  Raises :class:`ImageError` and CommandError.
     """
     said = progress if progress is not None else Silent()
-    if os.geteuid() != 0:
-        raise ImageError("building an image needs root", hint="Run it with sudo.")
     check(profile)
     return cache.get(KIND, stage_key(profile), lambda target: bootstrap(profile, target, said), fresh=fresh)
 
@@ -110,10 +108,7 @@ def bootstrap(profile: Profile, target: Path, progress: Progress) -> None:
             hint="Check the repositories, the keys and the network; with --verbose the whole output is shown.",
         )
     progress.step("packages-tidy", "Removing what belongs to the build")
-    for pattern in LEFTOVERS:
-        for path in target.glob(pattern):
-            if path.is_symlink() or path.is_file():
-                path.unlink()
+    remove_files(target, LEFTOVERS)
     keep_boot_loader(target)
     labels.apply(target, progress)
 

@@ -32,7 +32,7 @@ from org_ovirt_node.payload.verity import with_tree
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.run import run
 from org_ovirt_node.steps import Step
-from org_ovirt_node.storage import iscsi, multipath, scan
+from org_ovirt_node.storage import iscsi, iscsirecords, multipath, scan
 from org_ovirt_node.storage.execute import Created, create, deactivate, mapper_path, settle
 
 #: Kernel arguments that switch SELinux on where it is not the kernel's default (Debian), or off.
@@ -243,12 +243,12 @@ class Installation:
     def _configure_iscsi(self, root: Path) -> None:
         """Let the new system have the sessions again that this one has."""
         stack = self.below.stack
-        changed = iscsi.node_settings(root="iscsi" in stack, multipath="multipath" in stack)
+        changed = iscsirecords.node_settings(root="iscsi" in stack, multipath="multipath" in stack)
         iscsi.copy_records(self.iscsi, root, changed)
         if "iscsi" in stack:
             system.keep_iscsi(root)
             if self.iscsi.firmware:
-                iscsi.set_defaults(root, iscsi.node_defaults(multipath="multipath" in stack))
+                iscsi.set_defaults(root, iscsirecords.node_defaults(multipath="multipath" in stack))
 
     def _configure_lvm(self, root: Path) -> None:
         """Let the new system's LVM know the disks of its VG."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from org_ovirt_node.errors import PayloadError
 from org_ovirt_node.inside import inside
-from org_ovirt_node.mounts import chroot_ready, loop_device, mounted, overlaid
+from org_ovirt_node.mounts import chroot_ready, fstype_of, loop_device, mounted, overlaid
 from org_ovirt_node.payload.facts import LIVEOS, TREE, ImageFacts
 from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.payload.verity import view
@@ -64,7 +64,7 @@ def image_tree(device: str, target: Path) -> Iterator[Path]:
         inner = tree / INNER
         if inner.is_file():
             loop = stack.enter_context(loop_device(inner, readonly=True))
-            fstype = run(["blkid", "-p", "-s", "TYPE", "-o", "value", inner], check=False).stdout.strip()
+            fstype = fstype_of(inner)
             tree = stack.enter_context(
                 mounted(loop, target / INNER_TREE, fstype=fstype, options=["ro", *NO_REPLAY.get(fstype, ())])
             )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from org_ovirt_node.errors import ImageError
-from org_ovirt_node.image import delivery, squash
+from org_ovirt_node.image import delivery, publish, squash
 from org_ovirt_node.install.options import SKELETON
 from org_ovirt_node.media import finish
 from org_ovirt_node.media.finish import Made
@@ -118,7 +118,7 @@ def make(request: Request, progress: Progress) -> Made:
     found = look(request.boot_iso)
     request.output.parent.mkdir(parents=True, exist_ok=True)
     with (
-        finish.unfinished(request.output) as partial,
+        publish.unfinished(request.output) as partial,
         tempfile.TemporaryDirectory(prefix=".iso-", dir=request.output.parent) as folder,
     ):
         work = Path(folder)

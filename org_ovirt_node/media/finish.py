@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,17 +25,6 @@ def check(image: Path, output: Path) -> None:
         raise ImageError(f"{output} is there already", hint="Remove it, or name another file.")
     if not image.is_file():
         raise ImageError(f"there is no image {image}", hint="Build one with 'ovirt-node-image build'.")
-
-
-@contextmanager
-def unfinished(output: Path) -> Iterator[Path]:
-    """A name for ``output`` while it is made; nothing under it is left behind."""
-    partial = output.with_name(f".{output.name}.partial")
-    partial.unlink(missing_ok=True)
-    try:
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def finish(partial: Path, output: Path) -> Made:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from org_ovirt_node.errors import ImageError
+from org_ovirt_node.image import publish
 from org_ovirt_node.image.build import given_epoch
 from org_ovirt_node.image.contents import opened
 from org_ovirt_node.image.installer import Installer
@@ -64,7 +65,7 @@ def make(request: Request, installer: Installer, work: Path, progress: Progress)
     progress.step("medium", "Putting the medium together")
     tree = work / "medium"
     epoch = image_epoch(request.image)
-    with finish.unfinished(request.output) as partial:
+    with publish.unfinished(request.output) as partial:
         with opened(request.image) as node:
             lay_out(tree, parts, request, node, work, epoch)
             environment = {"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.errors import NodeError
-from org_ovirt_node.install.root import NO_REPLAY, UPPER, image_tree
-from org_ovirt_node.mounts import bound, mounted
+from org_ovirt_node.install.root import image_tree
+from org_ovirt_node.mounts import bound
+from org_ovirt_node.node import layerroot
 from org_ovirt_node.node.copying import OVERLAY_ATTRIBUTES, attribute_names
 from org_ovirt_node.node.layers import NodeState, image_of
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.node.upper import Change, Kind, changes
-from org_ovirt_node.run import run
 
 
 def diff(node: NodeState, one: str, other: str, places: Places) -> list[Change]:
@@ -59,30 +59,22 @@ def _halves(node: NodeState, layer: str, places: Places, work: Path) -> Iterator
     if layer == node.current:
         yield places.upper, places.image_tree
         return
-    device = f"{places.dev}/{node.group.name}"
-    fstype = run(["blkid", "-p", "-s", "TYPE", "-o", "value", f"{device}/{layer}"]).stdout.strip()
-    options = ["ro", *NO_REPLAY.get(fstype, ())]
-    with (
-        image_tree(f"{device}/{image_of(layer)}", work) as tree,
-        mounted(f"{device}/{layer}", work / "layer", fstype=fstype, options=options) as base,
-    ):
-        yield base / UPPER, tree
+    with layerroot.halves(node, layer, places, work) as found:
+        yield found
 
 
 @contextmanager
 def _root(node: NodeState, name: str, places: Places, work: Path) -> Iterator[Path]:
     """The whole root of an image or a layer, without what is mounted in it."""
     if name not in node.all_layers:
-        with image_tree(f"{places.dev}/{node.group.name}/{name}", work) as tree:
+        with image_tree(layerroot.device_of(node, name, places), work) as tree:
             yield tree
     elif name == node.current:
         with bound(places.live, work / "root", readonly=True) as root:
             yield root
     else:
-        with _halves(node, name, places, work) as (upper, tree):
-            options = ["ro", f"lowerdir={upper}:{tree}"]
-            with mounted("overlay", work / "root", fstype="overlay", options=options) as root:
-                yield root
+        with layerroot.looked_at(node, name, places, work) as (_, root):
+            yield root
 
 
 def compare(before: Path, after: Path) -> Iterator[Change]:

@@ -145,7 +145,7 @@ def state(vg: Optional[str] = None, boot: Path = BOOT, running: Path = PROC_CMDL
     for volume in group.tagged(lvm.TAG_LAYER):
         # A layer whose image is gone is still shown, under the image's name.
         images.setdefault(image_of(volume.name), []).append(volume.name)
-    entries = bls.read_all(boot)
+    entries, foreign = bls.read(boot)
     grub = boot_state(boot, entries)
     return NodeState(
         group=group,
@@ -155,7 +155,7 @@ def state(vg: Optional[str] = None, boot: Path = BOOT, running: Path = PROC_CMDL
         entries=entries,
         boot=grub,
         lacking={entry.name: gone for entry in entries if (gone := bls.missing(boot, entry))},
-        foreign=bls.foreign(boot),
+        foreign=foreign,
     )
 
 

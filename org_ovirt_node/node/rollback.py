@@ -10,7 +10,7 @@ from pathlib import Path
 from org_ovirt_node.boot import trial
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.install.root import image_tree
-from org_ovirt_node.node import bootstate, etcmerge, targetroot
+from org_ovirt_node.node import bootstate, etcmerge, layerroot
 from org_ovirt_node.node.layers import NodeState, image_of
 from org_ovirt_node.node.merge.model import LABEL, Entry, Kind, order
 from org_ovirt_node.node.merge.names import escaped
@@ -111,7 +111,7 @@ def etc_differences(node: NodeState, chosen: Rollback, places: Places) -> list[s
     """
     if chosen.target == chosen.running:
         return []
-    with targetroot.looked_at(node, chosen.target, places) as (_, root):
+    with layerroot.looked_at(node, chosen.target, places, places.work) as (_, root):
         return differences(places.live / "etc", root / "etc")
 
 
@@ -132,7 +132,7 @@ def take_etc_along(node: NodeState, chosen: Rollback, shared: Sequence[str], pla
     conflicts.  Raises NodeError.
     """
     with (
-        targetroot.changed(node, chosen.target, places) as (tree, root),
+        layerroot.changed(node, chosen.target, places, places.work) as (tree, root),
         etcmerge.prepared(places.image_tree, places.live / "etc", tree) as merge,
     ):
         return merge.execute(root, shared, exact=True)

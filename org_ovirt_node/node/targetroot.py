@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
@@ -19,14 +18,13 @@ from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.boot.reachable import DEVICES_FILE, INITIATOR, MULTIPATH_WWIDS, RootFacts
 from org_ovirt_node.errors import BootError, CommandError, StorageError
 from org_ovirt_node.inside import inside
-from org_ovirt_node.install.root import NO_REPLAY, OVERLAY_WORK, UPPER, image_tree, inspected
-from org_ovirt_node.mounts import mounted, overlaid
-from org_ovirt_node.node import rootfacts
+from org_ovirt_node.install.root import inspected
+from org_ovirt_node.mounts import fstype_of
+from org_ovirt_node.node import layerroot, rootfacts
 from org_ovirt_node.node.copying import copy_one
 from org_ovirt_node.node.layers import NodeState, argument, image_of
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.payload.facts import ImageFacts
-from org_ovirt_node.run import run
 
 log = logging.getLogger(__name__)
 
@@ -49,39 +47,6 @@ class Renewal:
     unchecked: str = ""
 
 
-def fstype_of(device: str) -> str:
-    """The type of the file system on ``device``."""
-    return run(["blkid", "-p", "-s", "TYPE", "-o", "value", device]).stdout.strip()
-
-
-@contextmanager
-def looked_at(node: NodeState, layer: str, places: Places) -> Iterator[tuple[Path, Path]]:
-    """The image's tree and the whole root of a layer that does not run, read-only and without replaying a journal."""
-    device = f"{places.dev}/{node.group.name}"
-    fstype = fstype_of(f"{device}/{layer}")
-    options = ["ro", *NO_REPLAY.get(fstype, ())]
-    with (
-        image_tree(f"{device}/{image_of(layer)}", places.work) as tree,
-        mounted(f"{device}/{layer}", places.work / "layer", fstype=fstype, options=options) as base,
-        mounted(
-            "overlay", places.work / "root", fstype="overlay", options=["ro", f"lowerdir={base / UPPER}:{tree}"]
-        ) as root,
-    ):
-        yield tree, root
-
-
-@contextmanager
-def changed(node: NodeState, layer: str, places: Places) -> Iterator[tuple[Path, Path]]:
-    """The same, to be written to."""
-    device = f"{places.dev}/{node.group.name}"
-    with (
-        image_tree(f"{device}/{image_of(layer)}", places.work) as tree,
-        mounted(f"{device}/{layer}", places.work / "layer", fstype=fstype_of(f"{device}/{layer}")) as base,
-        overlaid([tree], base / UPPER, base / OVERLAY_WORK, places.work / "root") as root,
-    ):
-        yield tree, root
-
-
 def plan(node: NodeState, layer: str, places: Places) -> Renewal:
     """Look at ``layer``, which does not run; nothing is written.
 
@@ -94,7 +59,7 @@ def plan(node: NodeState, layer: str, places: Places) -> Renewal:
     except (CommandError, StorageError) as exc:
         # Going back may be what helps here, so this does not stand in the way.
         return Renewal(layer, old, old, (), None, f"the disks of {node.group.name} could not be looked at: {exc}")
-    with looked_at(node, layer, places) as (tree, root):
+    with layerroot.looked_at(node, layer, places, places.work) as (tree, root):
         # Its own configuration; of the records of iSCSI, which all layers share, those that it had.
         host = hostfiles.collect(root, old, under.stack, live=places.live)
         live = hostfiles.collect(places.live, {}, under.stack)
@@ -116,8 +81,8 @@ def _facts(
         return None
     if not (tree / files.MODULES / entry.version / bls.KERNEL).is_file():
         return None
-    volume = f"{places.dev}/{node.group.name}/{layer}"
-    assembled = rootfacts.Assembled(layer, fstype_of(volume), entry.version, tree, root, places.boot)
+    fstype = fstype_of(layerroot.device_of(node, layer, places))
+    assembled = rootfacts.Assembled(layer, fstype, entry.version, tree, root, places.boot)
     image = inspected(tree, ImageFacts(image_of(layer), 0))
     image = replace(image, roothash=argument("ovirt_node.roothash", entry.options))
     names = [volume.name for volume in node.group.volumes]
@@ -133,7 +98,7 @@ def _differs(path: str, live: Path, root: Path) -> bool:
 def renew(renewal: Renewal, node: NodeState, places: Places) -> None:
     """Write what :func:`plan` found, before the layer becomes the default.  Raises BootError, StorageError."""
     if renewal.stale:
-        with changed(node, renewal.layer, places) as (_, root):
+        with layerroot.changed(node, renewal.layer, places, places.work) as (_, root):
             _copy(renewal.stale, places.live, root)
     if renewal.host == renewal.old_host:
         return

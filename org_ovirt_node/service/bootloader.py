@@ -44,6 +44,9 @@ REFUSED: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
         "A node boots by GRUB, which counts the tries of a new layer.",
     ),
 )
+#: Anaconda adds them, and the initramfs would wait for what they name: the swap, to wake up from, which a node's
+#: initramfs does not activate; and the volumes, of which the layer gets another name than Anaconda's root has.
+NOT_FOR_A_NODE = ("resume=", cmdline.VOLUME)
 #: SELinux modes of Anaconda's security module (pykickstart.constants).
 SELINUX_MODES = {0: "disabled", 1: "enforcing", 2: "permissive"}
 
@@ -114,23 +117,12 @@ class BootLoader:
         finally:
             set_property(proxy, "BootloaderMode", DISABLED)
         asked = list(proxy.ExtraArguments)
-        return without_volumes(without_resume(list(proxy.GetArguments()), asked), asked)
+        return without_added(list(proxy.GetArguments()), asked)
 
 
-def without_resume(found: Sequence[str], asked: Sequence[str]) -> list[str]:
-    """The arguments ``found`` without the resume= that Anaconda adds for a swap, unless it is ``asked`` for.
-
-    A node is not put to sleep, and its initramfs, which activates the root's volumes alone, would wait for the swap.
-    """
-    return [str(argument) for argument in found if not argument.startswith("resume=") or argument in asked]
-
-
-def without_volumes(found: Sequence[str], asked: Sequence[str]) -> list[str]:
-    """The arguments ``found`` without the volumes that Anaconda names for the initramfs, unless they are ``asked`` for.
-
-    The layer gets another name than Anaconda's root has, and the initramfs would wait for the old one.
-    """
-    return [argument for argument in found if not argument.startswith(cmdline.VOLUME) or argument in asked]
+def without_added(found: Sequence[str], asked: Sequence[str]) -> list[str]:
+    """The arguments ``found`` without those of NOT_FOR_A_NODE, unless they are ``asked`` for."""
+    return [str(argument) for argument in found if not argument.startswith(NOT_FOR_A_NODE) or argument in asked]
 
 
 def selinux_mode() -> str:

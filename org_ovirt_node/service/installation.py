@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -85,9 +86,9 @@ class NodeTask(Task):  # type: ignore[misc]
             log.error("%s: %s", self.title, error)
             raise installation_error(error) from None
 
+    @abstractmethod
     def work(self) -> object:
         """The task itself."""
-        raise NotImplementedError
 
 
 class CheckImageTask(NodeTask):

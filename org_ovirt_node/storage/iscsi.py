@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import secrets
 import shutil
 import socket
@@ -24,6 +23,7 @@ from org_ovirt_node.inside import place_for_file
 from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
+from org_ovirt_node.storage import iscsirecords
 from org_ovirt_node.storage.execute import settle
 
 log = logging.getLogger(__name__)
@@ -39,11 +39,8 @@ SYS_SESSIONS = Path("/sys/class/iscsi_session")
 SYS_NET = Path("/sys/class/net")
 #: Seconds for a portal to take a connection.
 CONNECT = 10.0
-#: Seconds for one login, and for all that iscsiadm does around it.
-LOGIN, COMMAND = 15, 90.0
-#: Seconds that a lost session may take to come back before its disks report errors: while a person waits; of a node
-#: with further paths, which are to be used instead; of a node with this path alone, for which an error is the end.
-REPLACEMENT_INSTALLER, REPLACEMENT_MULTIPATH, REPLACEMENT_ALONE = 60, 5, 86400
+#: Seconds for all that iscsiadm does around one login.
+COMMAND = 90.0
 LOGGED_IN = "LOGGED_IN"
 #: Exit statuses of iscsiadm(8).
 SESSION_EXISTS, TARGET_FAILED_US, WE_FAILED_TARGET = 15, 24, 19
@@ -76,67 +73,6 @@ def portal(target: IscsiTarget) -> str:
     """How iscsiadm takes it: ``192.0.2.1:3260``, ``[2001:db8::1]:3260``."""
     address = f"[{target.address}]" if ":" in target.address else target.address
     return f"{address}:{target.port}"
-
-
-def settings(target: IscsiTarget) -> dict[str, str]:
-    """What the record of ``target`` has to say beside open-iscsi's defaults."""
-    found = {
-        "node.session.timeo.replacement_timeout": str(REPLACEMENT_INSTALLER),
-        "node.session.initial_login_retry_max": "1",
-        "node.conn[0].timeo.login_timeout": str(LOGIN),
-    }
-    if target.user:
-        found |= {
-            "node.session.auth.authmethod": "CHAP",
-            "node.session.auth.username": target.user,
-            "node.session.auth.password": target.password,
-        }
-    if target.reverse_user:
-        found |= {
-            "node.session.auth.username_in": target.reverse_user,
-            "node.session.auth.password_in": target.reverse_password,
-        }
-    return found
-
-
-def node_settings(*, root: bool, multipath: bool) -> dict[str, str]:
-    """What changes in a record when it goes to the node; ``root``: its root is there, the initramfs logs in."""
-    startup = "onboot" if root else "automatic"
-    return {"node.startup": startup, "node.conn[0].startup": startup, **node_defaults(multipath=multipath)}
-
-
-def node_defaults(*, multipath: bool) -> dict[str, str]:
-    """What every session of a node has that its root needs, whoever names its target."""
-    replacement = REPLACEMENT_MULTIPATH if multipath else REPLACEMENT_ALONE
-    return {"node.session.timeo.replacement_timeout": str(replacement)}
-
-
-def with_defaults(config: str, changed: Mapping[str, str]) -> str:
-    """An iscsid.conf (lines ``name = value``, comments) with these values; a name that it lacks is added."""
-    kept = [line for line in config.splitlines() if line.partition("=")[0].strip() not in changed]
-    return "\n".join([*kept, *(f"{name} = {value}" for name, value in changed.items())]) + "\n"
-
-
-def with_settings(record: str, changed: Mapping[str, str]) -> str:
-    """A record of open-iscsi (lines ``name = value``) with these values; a name that it lacks is added.
-
-    Raises StorageError for what is no record.
-    """
-    lines = record.splitlines()
-    if not lines or not lines[0].startswith("# BEGIN RECORD") or lines[-1] != "# END RECORD":
-        raise StorageError("open-iscsi keeps its records in a form that is not known here")
-    kept = [line for line in lines[1:-1] if line.partition(" = ")[0] not in changed]
-    return "\n".join([lines[0], *kept, *(f"{name} = {value}" for name, value in changed.items()), lines[-1]]) + "\n"
-
-
-def parse_discovery(text: str) -> list[tuple[str, int, str]]:
-    """What ``iscsiadm -m discovery`` prints, ``ADDRESS:PORT,GROUP TARGET`` a line: address, port, target."""
-    found = []
-    for line in text.splitlines():
-        match = re.fullmatch(r"\[?([0-9A-Fa-f.:]+?)\]?:(\d+),\d+ (\S+)", line.strip())
-        if match:
-            found.append((match.group(1), int(match.group(2)), match.group(3)))
-    return found
 
 
 def login_failure(target: IscsiTarget, exit_status: int, output: str) -> StorageError:
@@ -287,7 +223,7 @@ def _record(target: IscsiTarget) -> str:
         found = [path for path in found if path.name == target.iface]
     if len(found) != 1:
         raise StorageError(f"open-iscsi keeps no record of {target.target} at {portal(target)}")
-    _write(found[0], with_settings(found[0].read_text(encoding="utf-8"), settings(target)))
+    _write(found[0], iscsirecords.with_settings(found[0].read_text(encoding="utf-8"), iscsirecords.settings(target)))
     return str(found[0])
 
 
@@ -302,7 +238,7 @@ def _discover(target: IscsiTarget) -> list[IscsiTarget]:
     """All that the portal tells of.  Raises StorageError when that is nothing."""
     chosen = ["--portal", portal(target)] + (["--interface", target.iface] if target.iface else [])
     done = run(["iscsiadm", "--mode", "discovery", "--type", "sendtargets", *chosen], check=False, timeout=COMMAND)
-    found = parse_discovery(done.stdout)
+    found = iscsirecords.parse_discovery(done.stdout)
     if not done.ok or not found:
         raise StorageError(
             f"the iSCSI portal {portal(target)} tells of no target",
@@ -383,7 +319,9 @@ def copy_records(connected: Connected, root: Path, changed: Mapping[str, str], s
     """Take the records into the new system at ``root``, with ``changed`` settings; only root may read them."""
     for record in connected.records:
         name = record.lstrip("/")
-        _write(place_for_file(root, name), with_settings((source / name).read_text(encoding="utf-8"), changed))
+        _write(
+            place_for_file(root, name), iscsirecords.with_settings((source / name).read_text(encoding="utf-8"), changed)
+        )
     ifaces = source / DATABASE / "ifaces"
     for path in sorted(ifaces.iterdir()) if connected.records and ifaces.is_dir() else ():
         _write(place_for_file(root, f"{DATABASE}/ifaces/{path.name}"), path.read_text(encoding="utf-8"))
@@ -393,7 +331,7 @@ def set_defaults(root: Path, changed: Mapping[str, str]) -> None:
     """Change open-iscsi's defaults in the new system at ``root``."""
     target = place_for_file(root, CONFIG)
     before = target.read_text(encoding="utf-8") if target.is_file() else ""
-    _write(target, with_defaults(before, changed))
+    _write(target, iscsirecords.with_defaults(before, changed))
 
 
 def root_arguments(connected: Connected) -> tuple[str, ...]:

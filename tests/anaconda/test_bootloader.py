@@ -15,7 +15,7 @@ from org_ovirt_node.anaconda_compat import BootloaderInstallationError  # noqa: 
 from org_ovirt_node.errors import BootError  # noqa: E402
 from org_ovirt_node.kickstart.model import NodeSection  # noqa: E402
 from org_ovirt_node.service import installation, storage_facts  # noqa: E402
-from org_ovirt_node.service.bootloader import DISABLED, ENABLED, SKIPPED, BootLoader, without_resume  # noqa: E402
+from org_ovirt_node.service.bootloader import DISABLED, ENABLED, SKIPPED, BootLoader, without_added  # noqa: E402
 
 #: A property of Anaconda's module, its value after one option, and the option.
 OPTIONS = (
@@ -108,11 +108,11 @@ class Arguments(unittest.TestCase):
     """Anaconda finds them in one of its own tasks."""
 
     def test_no_waiting_for_the_swap(self) -> None:
-        found = ["console=ttyS0", "resume=UUID=1-2", "rd.luks.uuid=luks-3", "crashkernel=auto"]
-        self.assertEqual(without_resume(found, ["console=ttyS0"]), ["console=ttyS0", *found[2:]])
+        found = ["console=ttyS0", "resume=UUID=1-2", "rd.luks.uuid=luks-3", "crashkernel=auto", "rd.lvm.lv=vg/root"]
+        self.assertEqual(without_added(found, ["console=ttyS0"]), ["console=ttyS0", *found[2:4]])
 
     def test_what_is_asked_for_stays(self) -> None:
-        self.assertEqual(without_resume(["resume=/dev/vda3"], ["resume=/dev/vda3"]), ["resume=/dev/vda3"])
+        self.assertEqual(without_added(["resume=/dev/vda3"], ["resume=/dev/vda3"]), ["resume=/dev/vda3"])
 
 
 if __name__ == "__main__":

@@ -6,19 +6,26 @@ thing, so that an update can be run, killed and run again in a second.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from org_ovirt_node.boot import bls, files, grubcfg, hostinitrd, trial
 from org_ovirt_node.boot.hostinitrd import HostFile
+from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.node import bootstate, journal, lvm
 from org_ovirt_node.node.places import Places
+from org_ovirt_node.node.update import Request
 from tests.support import fakelvm
 
 MIB = 1 << 20
@@ -254,3 +261,19 @@ def _programs(home: Path) -> None:
 def path_with_fakes(home: Path) -> str:
     """What OVIRT_NODE_PATH is set to."""
     return f"{home / 'bin'}:{os.environ['PATH']}:/usr/sbin:/sbin"
+
+
+@contextmanager
+def updatable(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
+    """A node with its programs in PATH; at the end nothing of it may be left mounted."""
+    made = make_node(home)
+    monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(home))
+    yield made
+    assert str(home) not in Path("/proc/self/mountinfo").read_text(), "something is left mounted"
+
+
+def update_request(node: FakeNode, **more: object) -> Request:
+    """An update to the image NEW."""
+    data = (node.home / "new.squashfs").read_bytes()
+    section = NodeSection(images=(f"file://{node.home}/new.squashfs",), sha256=hashlib.sha256(data).hexdigest())
+    return Request(section, inhibit=False, **more)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.boot.network import Card
 from org_ovirt_node.errors import NodeError, StorageError
 from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget, NetworkRequest
-from org_ovirt_node.storage import iscsi
+from org_ovirt_node.storage import iscsi, iscsirecords
 
 IQN = "iqn.2024-01.org.example:storage"
 TARGET = IscsiTarget("192.0.2.20", 3261, IQN, "me", "hush-hush", "it", "hush-back", line=7)
@@ -37,7 +37,7 @@ def values(record: str) -> dict[str, str]:
 
 
 def test_a_record_with_mutual_chap() -> None:
-    found = values(iscsi.with_settings(RECORD, iscsi.settings(TARGET)))
+    found = values(iscsirecords.with_settings(RECORD, iscsirecords.settings(TARGET)))
     assert found["node.name"] == IQN
     assert found["node.session.auth.authmethod"] == "CHAP"
     assert found["node.session.auth.username"] == "me" and found["node.session.auth.password"] == "hush-hush"
@@ -47,7 +47,7 @@ def test_a_record_with_mutual_chap() -> None:
 
 def test_a_record_without_chap() -> None:
     plain = replace(TARGET, user="", password="", reverse_user="", reverse_password="")
-    found = values(iscsi.with_settings(RECORD, iscsi.settings(plain)))
+    found = values(iscsirecords.with_settings(RECORD, iscsirecords.settings(plain)))
     assert found["node.session.auth.authmethod"] == "None"
     assert not [name for name in found if "password" in name or "username" in name]
 
@@ -55,7 +55,7 @@ def test_a_record_without_chap() -> None:
 @pytest.mark.parametrize("text", ["", "node.name = x\n", "# BEGIN RECORD 2\nnode.name = x\n"])
 def test_what_is_no_record_is_not_written(text: str) -> None:
     with pytest.raises(StorageError, match="form that is not known"):
-        iscsi.with_settings(text, {"a": "b"})
+        iscsirecords.with_settings(text, {"a": "b"})
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_what_is_no_record_is_not_written(text: str) -> None:
     [(True, False, "onboot", "86400"), (True, True, "onboot", "5"), (False, False, "automatic", "86400")],
 )
 def test_the_node_s_record(root: bool, multipath: bool, startup: str, seconds: str) -> None:
-    made = iscsi.with_settings(RECORD, iscsi.settings(TARGET))
-    found = values(iscsi.with_settings(made, iscsi.node_settings(root=root, multipath=multipath)))
+    made = iscsirecords.with_settings(RECORD, iscsirecords.settings(TARGET))
+    found = values(iscsirecords.with_settings(made, iscsirecords.node_settings(root=root, multipath=multipath)))
     assert found["node.startup"] == found["node.conn[0].startup"] == startup
     assert found["node.session.timeo.replacement_timeout"] == seconds
     assert found["node.session.auth.password"] == "hush-hush"
@@ -75,9 +75,9 @@ def test_the_defaults_for_sessions_that_firmware_names(tmp_path: Path) -> None:
     config = tmp_path / "etc/iscsi/iscsid.conf"
     config.parent.mkdir(parents=True)
     config.write_text(f"# {timeout} = 7\n{timeout} = 120\n{timeout}=9\nnode.startup = manual\n")
-    iscsi.set_defaults(tmp_path, iscsi.node_defaults(multipath=False))
+    iscsi.set_defaults(tmp_path, iscsirecords.node_defaults(multipath=False))
     assert config.read_text() == f"# {timeout} = 7\nnode.startup = manual\n{timeout} = 86400\n"
-    iscsi.set_defaults(tmp_path, iscsi.node_defaults(multipath=True))
+    iscsi.set_defaults(tmp_path, iscsirecords.node_defaults(multipath=True))
     assert config.read_text().endswith(f"{timeout} = 5\n")
     config.unlink()
     iscsi.set_defaults(tmp_path, {timeout: "1"})
@@ -102,7 +102,8 @@ def test_a_new_layer_gets_the_password_that_the_running_node_has_and_no_record_o
     root, live = tmp_path / "root", tmp_path / "live"
     name, data = (f"/var/lib/iscsi/nodes/{IQN}{suffix}/192.0.2.20,3261" for suffix in ("", "-data"))
     old, changed = (
-        iscsi.with_settings(RECORD, iscsi.settings(replace(TARGET, password=word))) for word in ("before", "changed")
+        iscsirecords.with_settings(RECORD, iscsirecords.settings(replace(TARGET, password=word)))
+        for word in ("before", "changed")
     )
     for path in (name, data):
         (live / path.lstrip("/")).parent.mkdir(parents=True)
@@ -157,7 +158,7 @@ def test_portals_and_discovery() -> None:
     assert iscsi.portal(TARGET) == "192.0.2.20:3261"
     assert iscsi.portal(replace(TARGET, address="2001:db8::1")) == "[2001:db8::1]:3261"
     said = f"192.0.2.20:3260,1 {IQN}\n[2001:db8::1]:3261,2 iqn.b\niscsiadm: nonsense\n"
-    assert iscsi.parse_discovery(said) == [("192.0.2.20", 3260, IQN), ("2001:db8::1", 3261, "iqn.b")]
+    assert iscsirecords.parse_discovery(said) == [("192.0.2.20", 3260, IQN), ("2001:db8::1", 3261, "iqn.b")]
 
 
 PLAIN = replace(TARGET, user="", password="", reverse_user="", reverse_password="")

@@ -32,7 +32,8 @@ from org_ovirt_node.payload.verity import append_tree
 from org_ovirt_node.progress import Silent
 from org_ovirt_node.run import run as run_program
 from org_ovirt_node.steps import Step
-from tests.support.fakenode import KERNEL, MIB, NEW, OLD, VG, FakeNode, make_node, path_with_fakes, squash
+from tests.support.fakenode import KERNEL, MIB, NEW, OLD, VG, FakeNode, squash, updatable
+from tests.support.fakenode import update_request as request
 from tests.support.webserver import serving
 
 NAMES = [step.name for step in STEPS]
@@ -41,16 +42,8 @@ COMMITTED = NAMES.index("trial")
 
 @pytest.fixture
 def node(memory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
-    made = make_node(memory / "node")
-    monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
-    yield made
-    assert str(made.home) not in Path("/proc/self/mountinfo").read_text(), "something is left mounted"
-
-
-def request(node: FakeNode, **more: object) -> Request:
-    data = (node.home / "new.squashfs").read_bytes()
-    section = NodeSection(images=(f"file://{node.home}/new.squashfs",), sha256=hashlib.sha256(data).hexdigest())
-    return Request(section, inhibit=False, **more)  # type: ignore[arg-type]
+    with updatable(memory / "node", monkeypatch) as made:
+        yield made
 
 
 def run(node: FakeNode, **more: object) -> Update:

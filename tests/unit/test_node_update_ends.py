@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -14,27 +13,18 @@ import pytest
 from org_ovirt_node.boot import grubcfg
 from org_ovirt_node.cli import common
 from org_ovirt_node.errors import CommandError, NodeError
-from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.mounts import mounted
 from org_ovirt_node.node import bootstate, carry, journal, lock, lvm, update_run
 from org_ovirt_node.node.layers import config
-from org_ovirt_node.node.update import Request
 from org_ovirt_node.progress import Silent
-from tests.support.fakenode import NEW, OLD, FakeNode, make_node, path_with_fakes
+from tests.support.fakenode import NEW, OLD, FakeNode, path_with_fakes, updatable
+from tests.support.fakenode import update_request as request
 
 
 @pytest.fixture
 def node(memory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeNode]:
-    made = make_node(memory / "node")
-    monkeypatch.setenv("OVIRT_NODE_PATH", path_with_fakes(made.home))
-    yield made
-    assert str(made.home) not in Path("/proc/self/mountinfo").read_text(), "something is left mounted"
-
-
-def request(node: FakeNode, **more: object) -> Request:
-    data = (node.home / "new.squashfs").read_bytes()
-    section = NodeSection(images=(f"file://{node.home}/new.squashfs",), sha256=hashlib.sha256(data).hexdigest())
-    return Request(section, inhibit=False, **more)  # type: ignore[arg-type]
+    with updatable(memory / "node", monkeypatch) as made:
+        yield made
 
 
 def fail(*_arguments: object) -> NoReturn:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from org_ovirt_node.errors import ImageError, PayloadError, WrongUsage
+from org_ovirt_node.image import publish
 from org_ovirt_node.kickstart.standard import load
 from org_ovirt_node.media import checksum, early, finish, grub, iso
 from org_ovirt_node.setup import source
@@ -143,7 +144,7 @@ def test_a_medium_that_ends_early_or_is_none_is_refused(volume: Path, tmp_path: 
 def test_a_finished_iso_has_its_name_its_checksum_and_its_digest(volume: Path, tmp_path: Path) -> None:
     output = tmp_path / "out" / "node.iso"
     output.parent.mkdir()
-    with finish.unfinished(output) as partial:
+    with publish.unfinished(output) as partial:
         volume.rename(partial)
         made = finish.finish(partial, output)
     assert sorted(path.name for path in output.parent.iterdir()) == ["node.iso", "node.iso.sha256"]
@@ -153,7 +154,7 @@ def test_a_finished_iso_has_its_name_its_checksum_and_its_digest(volume: Path, t
 
 
 def test_what_cannot_be_finished_leaves_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(ImageError), finish.unfinished(tmp_path / "node.iso") as partial:
+    with pytest.raises(ImageError), publish.unfinished(tmp_path / "node.iso") as partial:
         partial.write_bytes(b"half a medium")
         raise ImageError("the other half cannot be made")
     assert not list(tmp_path.iterdir())

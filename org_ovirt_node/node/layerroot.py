@@ -1,0 +1,51 @@
+"""Layers that do not run, mounted: to be looked at, or to be written to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from org_ovirt_node.install.root import NO_REPLAY, OVERLAY_WORK, UPPER, image_tree
+from org_ovirt_node.mounts import fstype_of, mounted, overlaid
+from org_ovirt_node.node.layers import NodeState, image_of
+from org_ovirt_node.node.places import Places
+
+
+def device_of(node: NodeState, name: str, places: Places) -> str:
+    """The device of an image or a layer."""
+    return f"{places.dev}/{node.group.name}/{name}"
+
+
+@contextmanager
+def halves(node: NodeState, layer: str, places: Places, work: Path) -> Iterator[tuple[Path, Path]]:
+    """The upper folder of a layer and the root tree of its image, read-only and without replaying a journal."""
+    device = device_of(node, layer, places)
+    fstype = fstype_of(device)
+    options = ["ro", *NO_REPLAY.get(fstype, ())]
+    with (
+        image_tree(device_of(node, image_of(layer), places), work) as tree,
+        mounted(device, work / "layer", fstype=fstype, options=options) as base,
+    ):
+        yield base / UPPER, tree
+
+
+@contextmanager
+def looked_at(node: NodeState, layer: str, places: Places, work: Path) -> Iterator[tuple[Path, Path]]:
+    """The image's tree and the whole root of a layer, read-only, without what is mounted in it."""
+    with halves(node, layer, places, work) as (upper, tree):
+        options = ["ro", f"lowerdir={upper}:{tree}"]
+        with mounted("overlay", work / "root", fstype="overlay", options=options) as root:
+            yield tree, root
+
+
+@contextmanager
+def changed(node: NodeState, layer: str, places: Places, work: Path) -> Iterator[tuple[Path, Path]]:
+    """The same, to be written to."""
+    device = device_of(node, layer, places)
+    with (
+        image_tree(device_of(node, image_of(layer), places), work) as tree,
+        mounted(device, work / "layer", fstype=fstype_of(device)) as base,
+        overlaid([tree], base / UPPER, base / OVERLAY_WORK, work / "root") as root,
+    ):
+        yield tree, root
