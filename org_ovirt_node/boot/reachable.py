@@ -21,6 +21,11 @@ CRYPTTAB = "/etc/crypttab"
 #: Where open-iscsi keeps a record of each portal; those in host.img our dracut module logs in to.
 ISCSI_RECORDS = "/var/lib/iscsi/nodes/"
 ISCSI_HOOK = "ovirt-node-iscsi.sh"
+#: dracut's own: the program of its iscsi module, which logs in to what firmware or netroot= name, and the file of its
+#: network modules that all of them have.
+ISCSI_ROOT, NETWORK_LIB = "iscsiroot", "net-lib.sh"
+#: Log in to what the firmware names (dracut.cmdline(7)), and the driver that shows what that is.
+ISCSI_FIRMWARE, ISCSI_FIRMWARE_DRIVER = "rd.iscsi.firmware", "iscsi_ibft"
 #: What every layer's root is made of; the layer's own file system is added to it.
 ROOT_MODULES = ("squashfs", "overlay", "dm_mod", "dm_thin_pool")
 #: What the volume below needs beside its disks' drivers.
@@ -46,6 +51,10 @@ STACK_PROGRAMS = {
 #: udev's rules by which paths are known as such and a map gets its partitions, without the number: distributions have
 #: other ones.
 MULTIPATH_RULES = ("multipath.rules", "kpartx.rules")
+#: Either opens LUKS: the one of an initramfs with systemd, and the other one's.
+CRYPT_PROGRAMS = ("systemd-cryptsetup", "cryptsetup")
+#: Where programs are: elsewhere a folder may have the name of one (/etc/lvm, /etc/multipath).
+PROGRAM_FOLDERS = ("bin", "lib/systemd")
 CHECKERS = {"ext4": "e2fsck", "xfs": "xfs_repair"}
 #: The file of our dracut module without which the initramfs does not know root=ovirt-node.
 OUR_HOOK = "ovirt-node-lib.sh"
@@ -144,8 +153,23 @@ def _command_line(facts: RootFacts) -> list[str]:
     return found
 
 
+def _switched_on(words: tuple[str, ...], name: str) -> bool:
+    """As dracut reads a switch (dracut-lib.sh, getargbool): ``name`` alone is on, and the last one counts."""
+    said = [word.partition("=")[2] for word in words if word.partition("=")[0] == name]
+    return bool(said) and said[-1] not in ("0", "no", "off")
+
+
+def _known_modules(facts: RootFacts) -> set[str]:
+    return {module_name(name) for name in facts.initramfs} | {name.replace("-", "_") for name in facts.builtin}
+
+
+def _known_programs(facts: RootFacts) -> set[str]:
+    parts = (name.rpartition("/") for name in facts.initramfs)
+    return {name for folder, _, name in parts if folder.endswith(PROGRAM_FOLDERS)}
+
+
 def _modules(facts: RootFacts) -> list[str]:
-    present = {module_name(name) for name in facts.initramfs} | {name.replace("-", "_") for name in facts.builtin}
+    present = _known_modules(facts)
     wanted = [*ROOT_MODULES, facts.layer_fstype, *(["loop"] if facts.liveos else [])]
     for part in sorted(facts.stack):
         wanted += STACK_MODULES.get(part, ())
@@ -163,14 +187,16 @@ def _modules(facts: RootFacts) -> list[str]:
 
 
 def _programs(facts: RootFacts) -> list[str]:
-    present = {base_name(name) for name in facts.initramfs}
+    present = _known_programs(facts)
     wanted = ["lvm", "thin_check"]
     if facts.layer_fstype in CHECKERS:
         wanted.append(CHECKERS[facts.layer_fstype])
     for part in sorted(facts.stack):
         wanted += STACK_PROGRAMS.get(part, ())
     found = [f"its initramfs lacks the program {name}" for name in dict.fromkeys(wanted) if name not in present]
-    if OUR_HOOK not in present:
+    if "crypt" in facts.stack and not present & set(CRYPT_PROGRAMS):
+        found.append(f"its initramfs lacks the program {' or '.join(CRYPT_PROGRAMS)}")
+    if not any(base_name(name) == OUR_HOOK for name in facts.initramfs):
         found.append("its initramfs lacks the ovirt-node dracut module")
     return found
 
@@ -210,20 +236,32 @@ def _stack(facts: RootFacts) -> list[str]:
 
 
 def _iscsi(facts: RootFacts, words: tuple[str, ...]) -> list[str]:
+    firmware = _switched_on(words, ISCSI_FIRMWARE)
+    by_dracut = firmware or _argument(words, "netroot").startswith("iscsi:")
+    recorded = any(path.startswith(ISCSI_RECORDS) for path in facts.host)
+    names = {base_name(name) for name in facts.initramfs}
     found = []
     if INITIATOR not in facts.host:
         found.append(f"the node is on iSCSI and host.img has no {INITIATOR}")
-    if "rd.iscsi.firmware=1" in words or _argument(words, "netroot").startswith("iscsi:"):
-        return found
-    if not any(path.startswith(ISCSI_RECORDS) for path in facts.host):
+    if not by_dracut and not recorded:
         return [
             *found,
             f"the node is on iSCSI, host.img has no record of a target in {ISCSI_RECORDS}, and its kernel command line "
-            "has neither netroot= nor rd.iscsi.firmware=1",
+            f"has neither netroot= nor {ISCSI_FIRMWARE}=1",
         ]
-    if not any(name.endswith(ISCSI_HOOK) for name in facts.initramfs):
+    if NETWORK_LIB not in names:
+        found.append("the node is on iSCSI, and its initramfs lacks dracut's network modules")
+    if by_dracut and ISCSI_ROOT not in names:
+        found.append("the node is on iSCSI, and its initramfs lacks dracut's iscsi module")
+    if firmware and ISCSI_FIRMWARE_DRIVER not in _known_modules(facts):
+        found.append(
+            f"its initramfs lacks the kernel module {ISCSI_FIRMWARE_DRIVER}, which {ISCSI_FIRMWARE} on its kernel "
+            "command line needs"
+        )
+    if recorded and not any(name.endswith(ISCSI_HOOK) for name in names):
         found.append(f"the node is on iSCSI, and its initramfs lacks {ISCSI_HOOK}, which reads the records in host.img")
-    if "rd.neednet=1" not in words:
+    # For what firmware or netroot= names dracut itself asks for the network.
+    if not by_dracut and not _switched_on(words, "rd.neednet"):
         found.append("the node is on iSCSI, and its kernel command line lacks rd.neednet=1: no network comes up")
     return found
 

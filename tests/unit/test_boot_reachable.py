@@ -47,7 +47,9 @@ STACKED = replace(
     stack=frozenset({"multipath", "iscsi"}),
     maps=("360000",),
     initramfs=FACTS.initramfs
-    | {f"usr/sbin/{name}" for name in ("multipathd", "multipath", "kpartx", "iscsiadm", "iscsid")}
+    | {f"usr/sbin/{name}" for name in ("multipathd", "multipath", "kpartx", "iscsiadm", "iscsid", "iscsiroot")}
+    # Folders with the names of programs, as a real one has them.
+    | {"etc/lvm", "etc/multipath", "usr/lib/x86_64-linux-gnu/cryptsetup", "usr/lib/net-lib.sh"}
     | {f"usr/lib/udev/rules.d/{name}" for name in ("62-multipath.rules", "66-kpartx.rules", "11-dm-mpath.rules")}
     | {"m/dm-multipath.ko", "m/iscsi_tcp.ko.zst", "etc/multipath.conf"},
     host={**FACTS.host, INITIATOR: HostFile(b"x"), MULTIPATH_WWIDS: HostFile(b"# x\n/360000/\n")},
@@ -59,6 +61,18 @@ RECORDED = replace(
     options=FACTS.options + " rd.neednet=1 ip=ens3:dhcp",
     initramfs=STACKED.initramfs | {"var/lib/dracut/hooks/initqueue/settled/50-ovirt-node-iscsi.sh"},
     host={**STACKED.host, RECORD: HostFile(b"x", 0o600)},
+)
+#: The same by what the firmware names.
+FIRMWARE = replace(
+    STACKED,
+    options=FACTS.options + " rd.iscsi.firmware=1",
+    initramfs=STACKED.initramfs | {"m/drivers/firmware/iscsi_ibft.ko.xz"},
+)
+CRYPT = replace(
+    FACTS,
+    options=FACTS.options + " rd.luks.uuid=x",
+    stack=frozenset({"crypt"}),
+    initramfs=FACTS.initramfs | {"m/dm-crypt.ko", "usr/bin/systemd-cryptsetup", "usr/lib/x86_64-linux-gnu/cryptsetup"},
 )
 
 
@@ -82,7 +96,24 @@ def test_a_complete_layer_lacks_nothing() -> None:
     assert reachable.missing(FACTS) == ()
     assert reachable.missing(STACKED) == ()
     assert reachable.missing(RECORDED) == ()
-    assert reachable.missing(replace(STACKED, options=FACTS.options + " rd.iscsi.firmware=1")) == ()
+    assert reachable.missing(FIRMWARE) == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "on"),
+    [
+        ("rd.iscsi.firmware", True),
+        ("rd.iscsi.firmware=1", True),
+        ("rd.iscsi.firmware=yes", True),
+        ("rd.iscsi.firmware=0", False),
+        ("rd.iscsi.firmware rd.iscsi.firmware=0", False),
+        ("rd.iscsi.firmware=no rd.iscsi.firmware", True),
+        ("rd.iscsi.firmwares=1", False),
+    ],
+)
+def test_a_switch_is_read_as_dracut_reads_it(said: str, on: bool) -> None:
+    facts = replace(FIRMWARE, options=f"{FACTS.options} {said}")
+    assert ("host.img has no record of a target" in "; ".join(reachable.missing(facts))) != on
 
 
 CASES = [
@@ -122,12 +153,40 @@ STACK_CASES = [
     (options(" netroot=iscsi:10.0.0.1::3260:1:iqn.x"), "has neither netroot= nor rd.iscsi.firmware=1"),
     (without("iscsiadm"), "the program iscsiadm"),
     (without("iscsid"), "the program iscsid"),
+    (without("sbin/multipath"), "the program multipath"),
+    (without("sbin/lvm"), "the program lvm"),
 ]
 RECORD_CASES = [
     (host(RECORD), "host.img has no record of a target"),
     (without("ovirt-node-iscsi.sh"), "lacks ovirt-node-iscsi.sh"),
     (options(" rd.neednet=1"), "lacks rd.neednet=1"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (without("iscsi_ibft"), "the kernel module iscsi_ibft"),
+        (without("iscsiroot"), "dracut's iscsi module"),
+        (without("net-lib.sh"), "dracut's network modules"),
+        (without("iscsi_tcp"), "the kernel module iscsi_tcp"),
+        (said(drivers=("ixgbe",)), "the driver ixgbe"),
+        (said(host={**FIRMWARE.host, RECORD: HostFile(b"x")}), "lacks ovirt-node-iscsi.sh"),
+    ],
+)
+def test_failures_row_1_what_iscsi_by_the_firmware_needs_is_named(
+    change: Callable[[RootFacts], RootFacts], text: str
+) -> None:
+    with pytest.raises(BootError, match=text):
+        reachable.check(change(FIRMWARE), "n-2+1")
+
+
+def test_failures_row_1_an_encrypted_disk_needs_a_program_that_opens_it() -> None:
+    assert reachable.missing(CRYPT) == ()
+    plain = replace(CRYPT, initramfs=CRYPT.initramfs - {"usr/bin/systemd-cryptsetup"} | {"usr/sbin/cryptsetup"})
+    assert reachable.missing(plain) == ()
+    with pytest.raises(BootError, match="the program systemd-cryptsetup or cryptsetup"):
+        reachable.check(without("bin/systemd-cryptsetup")(CRYPT), "n-2+1")
 
 
 @pytest.mark.parametrize(("change", "text"), RECORD_CASES)
