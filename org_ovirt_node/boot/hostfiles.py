@@ -26,7 +26,7 @@ SHARED = "/var/"
 ALWAYS = (DEVICES_FILE, INITIATOR, FIRST_BOOT)
 #: Taken where the part of the storage stack is in use; names may have the wildcards of glob.
 BY_STACK = {
-    "multipath": (MULTIPATH_CONF, MULTIPATH_WWIDS, "/etc/multipath/bindings"),
+    "multipath": (MULTIPATH_CONF, "/etc/multipath/conf.d/*.conf", MULTIPATH_WWIDS, "/etc/multipath/bindings"),
     "iscsi": ("/etc/iscsi/iscsid.conf", f"{ISCSI_RECORDS}**/*", "/var/lib/iscsi/ifaces/*"),
     "crypt": (CRYPTTAB,),
 }

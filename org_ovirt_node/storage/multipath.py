@@ -11,11 +11,12 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from org_ovirt_node.boot.hostfiles import BY_STACK
 from org_ovirt_node.boot.reachable import MULTIPATH_CONF
 from org_ovirt_node.errors import StorageError
-from org_ovirt_node.inside import place_for_file
+from org_ovirt_node.inside import matching, place_for_file
 from org_ovirt_node.node.rootfacts import MPATH_UUID
 from org_ovirt_node.run import run
 from org_ovirt_node.storage.execute import settle
@@ -30,13 +31,30 @@ ALONE_CONF = "defaults {\n    skip_kpartx yes\n}\n"
 DEFAULT_CONF = "defaults {\n    find_multipaths yes\n    user_friendly_names yes\n}\n"
 
 
+#: What of a disk lsblk is asked for.  Names are shared by the paths to one disk; HCTL is that of a SCSI disk alone.
+COLUMNS = "NAME,TYPE,WWN,SERIAL,VENDOR,MODEL,SIZE,TRAN,HCTL"
+#: Sticks and cards, on which a serial number is often that of the whole series.
+CHEAP = ("usb",)
+
+
 @dataclass(frozen=True)
 class DiskRow:
-    """A disk of lsblk's report: its name, its WWN (empty: none) and the maps over it."""
+    """A disk of lsblk's report: its name, what says which disk it is (empty: nothing does), and the maps over it."""
 
     name: str
-    wwn: str
+    identity: str
     maps: tuple[str, ...]
+
+
+def _identity(row: dict[str, Any]) -> str:
+    """A disk's WWN; else, for a SCSI disk, all that a standard inquiry tells: it needs a serial number."""
+    if row["wwn"]:
+        return f"WWN {row['wwn']}"
+    serial = str(row.get("serial") or "").strip()
+    if not serial or not row.get("hctl") or row.get("tran") in CHEAP:
+        return ""
+    product = [str(row.get(name) or "").strip() for name in ("vendor", "model", "size")]
+    return f"serial number {serial}, {' '.join(filter(None, product))}"
 
 
 def parse_disks(text: str) -> list[DiskRow]:
@@ -45,7 +63,7 @@ def parse_disks(text: str) -> list[DiskRow]:
         return [
             DiskRow(
                 str(row["name"]),
-                str(row["wwn"] or ""),
+                _identity(row),
                 tuple(str(child["name"]) for child in row.get("children", []) if child["type"] == "mpath"),
             )
             for row in json.loads(text)["blockdevices"]
@@ -56,12 +74,12 @@ def parse_disks(text: str) -> list[DiskRow]:
 
 
 def parse_paths(text: str) -> dict[str, list[str]]:
-    """The disks of ``lsblk --json`` that are reached by several paths without a map: WWN → their names."""
+    """The disks of ``lsblk --json`` that are reached by several paths without a map: their identity → their names."""
     found: dict[str, list[str]] = {}
     for disk in parse_disks(text):
-        if disk.wwn and not disk.maps:
-            found.setdefault(disk.wwn, []).append(disk.name)
-    return {wwn: names for wwn, names in found.items() if len(names) > 1}
+        if disk.identity and not disk.maps:
+            found.setdefault(disk.identity, []).append(disk.name)
+    return {identity: names for identity, names in found.items() if len(names) > 1}
 
 
 def maps(text: str) -> list[str]:
@@ -70,17 +88,17 @@ def maps(text: str) -> list[str]:
 
 
 def without_map() -> dict[str, list[str]]:
-    """The disks of this machine that are reached by several paths without a map: WWN → their names."""
+    """The disks of this machine that are reached by several paths without a map: their identity → their names."""
     return parse_paths(report())
 
 
 def report() -> str:
     """What lsblk says of all disks of this machine, as JSON."""
-    return run(["lsblk", "--json", "--output", "NAME,TYPE,WWN"]).stdout
+    return run(["lsblk", "--json", "--output", COLUMNS]).stdout
 
 
 def assemble() -> tuple[str, ...]:
-    """Make maps for the disks with several paths, where there are any; returns their WWNs.
+    """Make maps for the disks with several paths, where there are any; returns which they are.
 
     Raises StorageError when one of them gets no map: a path must never be partitioned by itself.
     """
@@ -104,7 +122,8 @@ def assemble() -> tuple[str, ...]:
     if left:
         raise StorageError(
             f"multipathd makes no device of {_listed(left)}, which are paths to one disk",
-            hint=f"See 'multipath -ll -v3', and what {CONF} leaves out.",
+            hint=f"See 'multipath -ll -v3' and what {CONF} leaves out (a disk without a WWN is taken only where "
+            'blacklist_exceptions { property ".*" } says so), or leave one path connected.',
         )
     for name in maps(report()):
         # What is on the disk already, named as libparted names what it makes (kpartx(8), -p).
@@ -140,14 +159,15 @@ def _read(path: Path) -> str:
 
 
 def _listed(found: dict[str, list[str]]) -> str:
-    return "; ".join(f"{' and '.join(names)} (WWN {wwn})" for wwn, names in sorted(found.items()))
+    return "; ".join(f"{' and '.join(names)} ({identity})" for identity, names in sorted(found.items()))
 
 
 def copy_files(root: Path, source: Path = Path("/")) -> None:
     """Take the files by which the installer knows its maps into the new system at ``root``."""
-    for path in BY_STACK["multipath"]:
+    found = [path for pattern in BY_STACK["multipath"] for path in matching(source, pattern)]
+    for path in found:
         name = path.lstrip("/")
-        if (source / name).is_file():
+        if (source / name).is_file() and path != str(ALONE):
             target = place_for_file(root, name)
             shutil.copyfile(source / name, target)
             target.chmod(0o600)

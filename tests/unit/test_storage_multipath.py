@@ -9,6 +9,7 @@ from typing import Any, Optional
 
 import pytest
 
+from org_ovirt_node.boot import hostfiles
 from org_ovirt_node.errors import StorageError
 from org_ovirt_node.storage import multipath
 
@@ -20,18 +21,31 @@ def disk(name: str, wwn: Optional[str], *children: str, kind: str = "disk") -> d
     return row
 
 
+def scsi(name: str, **changed: Optional[str]) -> dict[str, Any]:
+    """A SCSI disk without a WWN, as lsblk shows it."""
+    known = {"serial": "17", "vendor": "QEMU    ", "model": "HARDDISK", "size": "20G", "tran": None, "hctl": "2:0:0:0"}
+    return {**disk(name, None), **known, **changed}
+
+
 @pytest.mark.parametrize(
     ("rows", "found"),
     [
         ([], {}),
-        ([disk("sda", "0x1"), disk("sdb", "0x1")], {"0x1": ["sda", "sdb"]}),
+        ([disk("sda", "0x1"), disk("sdb", "0x1")], {"WWN 0x1": ["sda", "sdb"]}),
         ([disk("sda", "0x1"), disk("sdb", "0x2")], {}),
         # Virtual disks have no WWN: that they lack one makes them no paths to each other.
         ([disk("vda", None), disk("vdb", None)], {}),
         ([disk("sda", "0x1", "mpath"), disk("sdb", "0x1", "mpath")], {}),
         # A partition below a path says that nobody has made the map yet.
-        ([disk("sda", "0x1", "part"), disk("sdb", "0x1", "part")], {"0x1": ["sda", "sdb"]}),
+        ([disk("sda", "0x1", "part"), disk("sdb", "0x1", "part")], {"WWN 0x1": ["sda", "sdb"]}),
         ([disk("sr0", "0x1", kind="rom"), disk("sr1", "0x1", kind="rom")], {}),
+        # Without a WWN a SCSI disk is known by vendor, model, size and serial number together.
+        ([scsi("sda"), scsi("sdb")], {"serial number 17, QEMU HARDDISK 20G": ["sda", "sdb"]}),
+        ([scsi("sda"), scsi("sdb", serial="18")], {}),
+        ([scsi("sda"), scsi("sdb", size="10G")], {}),
+        ([scsi("sda", serial=None), scsi("sdb", serial=None)], {}),
+        ([scsi("sda", tran="usb"), scsi("sdb", tran="usb")], {}),
+        ([scsi("vda", hctl=None), scsi("vdb", hctl=None)], {}),
     ],
 )
 def test_paths(rows: list[dict[str, Any]], found: dict[str, list[str]]) -> None:
@@ -82,7 +96,13 @@ def test_failures_row_3_the_new_system_knows_the_maps_as_the_installer_does(tmp_
     (source / "etc/multipath").mkdir(parents=True)
     (source / "etc/multipath.conf").write_text("defaults {\n user_friendly_names no\n}\n")
     (source / "etc/multipath/wwids").write_text("/3600/\n")
+    (source / "etc/multipath/conf.d").mkdir()
+    (source / "etc/multipath/conf.d/site.conf").write_text("blacklist {\n}\n")
+    (source / "etc/multipath/conf.d/site.conf.rpmsave").write_text("old")
+    (source / str(multipath.ALONE).lstrip("/")).write_text(multipath.ALONE_CONF)
     multipath.copy_files(root, source)
+    assert [path.name for path in (root / "etc/multipath/conf.d").iterdir()] == ["site.conf"]
+    assert "/etc/multipath/conf.d/site.conf" in hostfiles.collect(root, {}, {"multipath"})
     assert (root / "etc/multipath.conf").read_text() == "defaults {\n user_friendly_names no\n}\n"
     assert (root / "etc/multipath/wwids").read_text() == "/3600/\n"
     assert not (root / "etc/multipath/bindings").exists()
