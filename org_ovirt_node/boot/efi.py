@@ -8,6 +8,7 @@ the image ships shim, shim is what the firmware starts: nothing unsigned is put 
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,13 +17,22 @@ from pathlib import Path
 
 from org_ovirt_node.boot.files import write_durably
 from org_ovirt_node.errors import BootError
-from org_ovirt_node.run import run
+from org_ovirt_node.run import clean_environment, run
 
 PLATFORM = "x86_64-efi"
 FALLBACK = "EFI/BOOT"
 LABEL = "oVirt Node"
 #: Where the ESP is mounted, without the leading slash.
 ESP = "boot/efi"
+SHIM, GRUB = "shimx64.efi", "grubx64.efi"
+#: Debian's packages keep the signed files beside the places that the firmware knows.
+DEBIAN = {
+    SHIM: "usr/lib/shim/shimx64.efi.signed",
+    "mmx64.efi": "usr/lib/shim/mmx64.efi.signed",
+    GRUB: "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+}
+#: The firmware's variables (kernel: Documentation/filesystems/efivarfs.rst).
+VARIABLES = Path("/sys/firmware/efi/efivars")
 #: GRUB's modules in an image of our own making: all that grub.cfg and the way to it use.
 MODULES = (
     "part_gpt",
@@ -56,22 +66,46 @@ class EfiFiles:
     configs: tuple[str, ...]
 
 
+def signed_files(tree: Path) -> tuple[str, dict[str, str]]:
+    """Vendor, and the signed boot loader that the image at ``tree`` ships: name on the ESP → path in the image.
+
+    Fedora's and CentOS' packages put them on the ESP (/boot/efi), or below /usr/lib/efi in a folder for each package
+    and version, of which the newest counts.  Empty when there is no shim.  Raises BootError for shim without a GRUB
+    that it would start: nothing unsigned is put in its place.
+    """
+    debian = {name: path for name, path in DEBIAN.items() if (tree / path).is_file()}
+    found = {"debian": debian} if SHIM in debian else {}
+    if not found:
+        shipped = sorted((tree / "usr/lib/efi").glob("*/*/EFI/*"), key=_by_version)
+        for folder in [*shipped, *sorted((tree / ESP / "EFI").glob("*"))]:
+            if folder.name != "BOOT":
+                names = {path.name: str(path.relative_to(tree)) for path in folder.glob("*x64.efi")}
+                found[folder.name] = {**found.get(folder.name, {}), **names}
+    vendors = [vendor for vendor, files in found.items() if SHIM in files]
+    for vendor in vendors:
+        if GRUB in found[vendor]:
+            return vendor, found[vendor]
+    if vendors:
+        raise BootError(
+            f"the image has shim ({found[vendors[0]][SHIM]}) and no signed GRUB for it",
+            hint="Build it with grub2-efi-x64 (Debian: grub-efi-amd64-signed), or without shim.",
+        )
+    return "", {}
+
+
+def _by_version(path: Path) -> list[tuple[bool, int, str]]:
+    parts = re.findall(r"(\d+)|(\D+)", str(path))
+    return [(bool(number), int(number or 0), text) for number, text in parts]
+
+
 def find_efi(tree: Path, name: str) -> EfiFiles:
     """The signed boot loader that the image at ``tree`` ships, or the way to make one with the tools of ``name``.
 
     ``name`` is ``grub`` or ``grub2``.  Raises BootError when the image has neither.
     """
-    debian = {
-        "shimx64.efi": "usr/lib/shim/shimx64.efi.signed",
-        "mmx64.efi": "usr/lib/shim/mmx64.efi.signed",
-        "grubx64.efi": "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
-    }
-    if all((tree / path).is_file() for path in debian.values()):
-        return _signed("debian", debian)
-    for folder in sorted((tree / "boot/efi/EFI").glob("*")) + sorted((tree / "usr/lib/efi").glob("*/*/EFI/*")):
-        found = {path.name: str(path.relative_to(tree)) for path in folder.glob("*x64.efi")}
-        if folder.name != "BOOT" and {"shimx64.efi", "grubx64.efi"} <= set(found):
-            return _signed(folder.name, found)
+    vendor, found = signed_files(tree)
+    if found:
+        return _signed(vendor, found)
     if (tree / "usr/lib/grub" / PLATFORM).is_dir() and (tree / f"usr/bin/{name}-mkimage").exists():
         return EfiFiles("ovirt-node", "EFI/ovirt-node/grubx64.efi", {}, ("EFI/ovirt-node/grub.cfg",))
     raise BootError(
@@ -82,9 +116,9 @@ def find_efi(tree: Path, name: str) -> EfiFiles:
 
 def _signed(vendor: str, found: Mapping[str, str]) -> EfiFiles:
     files = {f"EFI/{vendor}/{name}": path for name, path in found.items()}
-    files.update({f"{FALLBACK}/{name}": path for name, path in found.items() if name != "shimx64.efi"})
-    files[f"{FALLBACK}/BOOTX64.EFI"] = found["shimx64.efi"]
-    return EfiFiles(vendor, f"EFI/{vendor}/shimx64.efi", files, (f"EFI/{vendor}/grub.cfg",))
+    files.update({f"{FALLBACK}/{name}": path for name, path in found.items() if name != SHIM})
+    files[f"{FALLBACK}/BOOTX64.EFI"] = found[SHIM]
+    return EfiFiles(vendor, f"EFI/{vendor}/{SHIM}", files, (f"EFI/{vendor}/grub.cfg",))
 
 
 def render_stub(boot_uuid: str, grub_folder: str) -> str:
@@ -129,7 +163,7 @@ def refresh(tree: Path, esp: Path, name: str) -> tuple[str, ...]:
     for fallback in (True, False):
         chosen = [target for target in stale if target.startswith(f"{FALLBACK}/") is fallback]
         # shim, which loads the others and may refuse old ones, is the last.
-        for target in sorted(chosen, key=lambda path: Path(path).name in ("shimx64.efi", "BOOTX64.EFI")):
+        for target in sorted(chosen, key=lambda path: Path(path).name in (SHIM, "BOOTX64.EFI")):
             write_durably(esp / target, (tree / plan.files[target]).read_bytes())
     return tuple(stale)
 
@@ -141,7 +175,8 @@ def _same_file(source: Path, target: Path) -> bool:
 def stale_entries(listing: str, esp_uuids: Sequence[str]) -> tuple[str, ...]:
     """The numbers of the entries in efibootmgr's ``listing`` that are an earlier installation's.
 
-    They have our label, or lead to an ESP that this installation makes (by its partition UUID).
+    They have our label, or lead to one of the partitions ``esp_uuids``: an ESP that this installation makes, or a
+    partition that it has removed.
     """
     stale = []
     for line in listing.splitlines():
@@ -153,6 +188,19 @@ def stale_entries(listing: str, esp_uuids: Sequence[str]) -> tuple[str, ...]:
         if ours or any(uuid and uuid.lower() in text.lower() for uuid in esp_uuids):
             stale.append(number)
     return tuple(stale)
+
+
+def check_variables(folder: Path = VARIABLES) -> None:
+    """Raise BootError when no boot entry could be made on this machine: asked before a disk is written."""
+    why = ""
+    if shutil.which("efibootmgr", path=clean_environment()["PATH"]) is None:
+        why, hint = "this installer has no efibootmgr", "Use an installer with it."
+    elif not folder.is_dir() or not any(folder.iterdir()):
+        why, hint = "the firmware's variables cannot be read", "Start the installer without noefi or efi=noruntime."
+    elif os.statvfs(folder).f_flag & os.ST_RDONLY:
+        why, hint = f"{folder} is mounted read-only", f"Run 'mount -o remount,rw {folder}' and start again."
+    if why:
+        raise BootError(f"the firmware could be told nothing of the new node: {why}", hint=hint)
 
 
 def register(disk: str, number: int, start: str, esp_uuids: Sequence[str]) -> None:

@@ -86,8 +86,8 @@ class Installation:
         """Scan the disks."""
         self._connect()
         if not self.options.images:
-            for wwn in multipath.assemble():
-                self.progress.detail(f"multipath: a device for the paths to {wwn}")
+            for disk in multipath.assemble():
+                self.progress.detail(f"multipath: a device for the paths to the disk with {disk}")
         self.handle = scan.open_blivet(self.options.images)
         if self.options.images:
             self.stack.callback(self.handle.devicetree.teardown_disk_images)
@@ -124,6 +124,8 @@ class Installation:
 
     def partition(self) -> None:
         """Make partitions, VG, thin pool and volumes."""
+        if self._tells_firmware():
+            efi.check_variables()
         self.stack.callback(self._release)
         self.created = create(self.handle, self.layout, self.progress)
         self.tag_volumes()
@@ -296,12 +298,18 @@ class Installation:
     def _install_efi(self, root: Path) -> None:
         stub = efi.render_stub(self.created.boot.uuid, self.grub.folder)
         efi.fill_esp(self.node.tree, root, self.efi, self.grub.name, stub)
-        if self.options.images or self.options.elsewhere or running_firmware() is not Firmware.EFI:
+        if not self._tells_firmware():
             return
         esp = self.created.esps[0]
         # The entry names the partition by its id, so one path serves for all; efibootmgr takes no map.
         disk = multipath.fresh_path(esp.disk_path)
-        efi.register(disk, esp.number, self.efi.start, [part.partuuid for part in self.created.esps])
+        gone = [part.partuuid for part in self.created.esps] + list(self.layout.removed)
+        efi.register(disk, esp.number, self.efi.start, gone)
+
+    def _tells_firmware(self) -> bool:
+        """Does the firmware of this machine get an entry for the node?"""
+        here = not self.options.images and not self.options.elsewhere and running_firmware() is Firmware.EFI
+        return here and Firmware.EFI in self.layout.firmware and self.request.bootloader.location != "none"
 
     def reachable(self) -> None:
         """Check that kernel, initramfs, host.img and command line reach the new root."""

@@ -12,6 +12,7 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
+from org_ovirt_node.boot import efi
 from org_ovirt_node.errors import BootError
 from org_ovirt_node.install import adopt, system, texts
 from org_ovirt_node.install.engine import Installation
@@ -62,6 +63,8 @@ class Handover(Installation):
     def _check_boot_disk(self) -> None:
         if Firmware.EFI in self.layout.firmware and not self.created.esps:
             raise BootError("no EFI system partition is mounted at /boot/efi", hint="Give the boot disk one.")
+        if self._tells_firmware():
+            efi.check_variables()
         if Firmware.BIOS in self.layout.firmware and (self.adopted.table != "gpt" or not self.adopted.has_biosboot):
             raise BootError(
                 f"the disk {self.created.boot.request.disk} with /boot has no BIOS boot partition",

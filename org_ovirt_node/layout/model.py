@@ -26,6 +26,10 @@ class Role(Enum):
     PV = "pv"
 
 
+#: udev's links to partitions by their unique ids (udev: 60-persistent-storage.rules), as ExistingPartition has them.
+BY_PARTUUID = "by-partuuid/"
+
+
 @dataclass(frozen=True)
 class ExistingPartition:
     """A partition that is on a disk before we touch it.
@@ -173,3 +177,11 @@ class Layout:
     @property
     def boot_disk(self) -> Disk:
         return self.disks[0]
+
+    @property
+    def removed(self) -> tuple[str, ...]:
+        """The unique ids (GPT) of the partitions that go: firmware's entries for them lead nowhere then."""
+        links = [
+            link for disk in self.disks if disk.name in self.wiped for part in disk.partitions for link in part.links
+        ]
+        return tuple(link[len(BY_PARTUUID) :] for link in links if link.startswith(BY_PARTUUID))
