@@ -172,6 +172,18 @@ class Handover(Installation):
             settle()
         self.tag_volumes()
 
+    def let_go(self) -> None:
+        """Unmount the new system, also what Anaconda mounted of it, and deactivate its VG.
+
+        For a disk image, after everything else: Anaconda takes the image's devices away then, and knows neither the
+        overlay nor the volumes that we made.  Raises StorageError and CommandError for what is still in use.
+        """
+        self.stack.close()
+        for place in (self.options.root, self.bare):
+            while place.is_mount():
+                run(["umount", "--recursive", place])
+        run(["vgchange", "--activate", "n", self.layout.vg.name])
+
 
 def adopt_fstab(written: str, volumes: dict[str, tuple[str, ...]]) -> str:
     """Anaconda's fstab (fstab(5)) for a node: no line for ``/``, and thin volumes pass discards down.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -18,6 +19,8 @@ from org_ovirt_node.kickstart.options import BY_NAME
 from org_ovirt_node.kickstart.section import SECTION, parse_section
 from org_ovirt_node.progress import human
 from org_ovirt_node.urls import redact_url
+
+log = logging.getLogger(__name__)
 
 
 def available() -> bool:
@@ -127,6 +130,15 @@ class Client:
         except DBusError as error:
             return str(error)
         return ""
+
+    def let_go(self) -> None:
+        """Have a disk image let go of, before Anaconda takes its devices away."""
+        if not available():
+            return
+        try:
+            self.proxy.LetGo()
+        except DBusError as error:
+            log.error("the disk image was not let go of: %s", error)
 
     def plan(self) -> Plan:
         return parse_plan(self.proxy.GetPlan())

@@ -48,6 +48,17 @@ class Session:
         self.installation = None
         self.stack.close()
 
+    def let_go(self) -> None:
+        """At Anaconda's end: a disk image is let go of; a machine restarts, and everything with it."""
+        installation = self.installation
+        if installation is None or conf.target.is_hardware:
+            return
+        self.installation = None
+        try:
+            installation.let_go()
+        except NodeError as error:
+            log.error("the disk image is still in use: %s", error)
+
 
 def look_at(section: NodeSection, progress: Progress) -> tuple[ImageFacts, bool]:
     """The image as it is found now, and whether a signature vouches for it.
@@ -190,5 +201,4 @@ class FinishTask(NodeTask):
         run_steps(installation, handover.FINISH)
         session.boot_loader.switch_back()
         # The overlay stays: %post and the copies of the logs still go into it.
-        session.stack = session.stack.pop_all()
         return None

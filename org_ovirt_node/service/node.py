@@ -132,5 +132,9 @@ class OvirtNodeService(KickstartService):  # type: ignore[misc]
             return []
         return [WriteImageTask(self._section, self._session, conf.target.system_root, conf.target.physical_root)]
 
+    def let_go(self) -> None:
+        """Release what the installation holds, when Anaconda ends."""
+        self._session.let_go()
+
     def install_with_tasks(self) -> list[Any]:
         return [FinishTask(self._section, self._session)] if self.enabled else []

@@ -194,6 +194,10 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
         """
         return TaskContainer.to_object_path(self.implementation.check_image_with_task())
 
+    def LetGo(self) -> None:
+        """Unmount and deactivate the node on a disk image, when everything else is done; nothing on a real machine."""
+        self.implementation.let_go()
+
     def GetPlan(self) -> Str:
         """The node on the disks as they are partitioned now, as JSON; sizes are bytes.
 

@@ -84,7 +84,7 @@ def anaconda(tmp_path: Path) -> Iterator[Anaconda]:
         stack.enter_context(bound(Path("/run"), bare / "run"))
         root.mkdir()
         subprocess.run(["mount", "--rbind", str(bare), str(root)], check=True)
-        stack.callback(subprocess.run, ["umount", "--recursive", str(root)], check=True)
+        stack.callback(lambda: root.is_mount() and subprocess.run(["umount", "--recursive", str(root)], check=True))
         (root / "etc/sysconfig").mkdir(parents=True)
         (root / "etc/fstab").write_text(
             "UUID=1 / ext4 defaults 1 1\nUUID=2 /boot ext4 defaults 1 2\nUUID=3 /var ext4 defaults 1 2\n"
@@ -187,3 +187,22 @@ def test_a_failure_leaves_anacondas_mounts_as_they_were(
     installation.stack.close()
     assert mounts_below(tmp_path) == before
     assert not list((anaconda.root / "boot").glob("*/vmlinuz"))
+
+
+def test_a_disk_image_is_let_go_of_with_all_that_is_mounted(
+    installation: WithoutLvm, anaconda: Anaconda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    program = tools / "vgchange"
+    program.write_text(f'#!/bin/sh\necho "$*" > {tmp_path}/asked\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("OVIRT_NODE_PATH", f"{tools}:{os.environ['PATH']}")
+    installation.file = image(tmp_path)
+    run_steps(installation, (*WRITE, *FINISH))
+    (anaconda.root / "var/lib/late").write_text("of a %post script")
+    installation.let_go()
+    assert mounts_below(tmp_path) == []
+    assert (tmp_path / "asked").read_text() == "--activate n vg\n"
+    with mounted(anaconda.devices[2], tmp_path / "look") as var:
+        assert (var / "lib/late").read_text() == "of a %post script"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Sequence
 from typing import Any, Optional
 
@@ -55,6 +56,9 @@ class OvirtNodeSpoke(NormalTUISpoke):  # type: ignore[misc]
     def initialize(self) -> None:
         """Nothing takes time here."""
         self.initialize_start()
+        # Anaconda's own work at its end was registered before the screens are made, so this comes first.  Disk images
+        # are made in text mode alone.
+        atexit.register(self._client.let_go)
         super().initialize()
         self.initialize_done()
 
