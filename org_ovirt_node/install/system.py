@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ from org_ovirt_node.boot.reachable import DEVICES_FILE, INITIATOR
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.inside import inside, place_for_file
 from org_ovirt_node.install import texts
-from org_ovirt_node.kickstart.model import NodeSection, SystemRequest
+from org_ovirt_node.kickstart.model import NetworkRequest, NodeSection, SystemRequest
 from org_ovirt_node.run import run
 from org_ovirt_node.storage import iscsi
 
@@ -78,12 +79,17 @@ def configure(root: Path, request: SystemRequest) -> None:
         _timezone(root, request)
     if request.ntp_servers:
         _time_servers(root, request.ntp_servers)
-    for network in request.networks:
-        path = f"etc/NetworkManager/system-connections/{texts.connection_name(network)}.nmconnection"
-        write(root, path, texts.keyfile(network), 0o600)
+    connections(root, request.networks)
     if request.selinux:
         _selinux(root, request.selinux)
     _services(root, request)
+
+
+def connections(root: Path, networks: Sequence[NetworkRequest]) -> None:
+    """NetworkManager's profiles, which are root's alone."""
+    for network in networks:
+        path = f"etc/NetworkManager/system-connections/{texts.connection_name(network)}.nmconnection"
+        write(root, path, texts.keyfile(network), 0o600)
 
 
 def _locale(root: Path, lang: str) -> None:

@@ -22,26 +22,18 @@ from org_ovirt_node.progress import Progress, Silent, TextProgress
 from org_ovirt_node.run import run
 from org_ovirt_node.setup import medium
 from org_ovirt_node.setup.answers import Answers
+from org_ovirt_node.setup.network import Network
 from org_ovirt_node.setup.source import LABELS, MOUNT, Kickstart, wanted
 from org_ovirt_node.setup.text import Work
 from org_ovirt_node.setup.text import run as show
 
 CMDLINE = Path("/proc/cmdline")
-#: Seconds for the network to come up.
-ONLINE = 120
 SHELL_HINT = "The log is /var/log/ovirt-node/ovirt-node-setup.log."
 
 
 @contextmanager
-def reachable(kickstart: Kickstart, progress: Progress) -> Iterator[str]:
-    """The kickstart as :func:`load` reads it: its medium is mounted, or the network is up.  Raises NodeError."""
-    if kickstart.web:
-        progress.step("network", "Starting the network")
-        run(["systemctl", "start", "NetworkManager.service"], timeout=ONLINE)
-        run(
-            ["nm-online", "--quiet", "--timeout", str(ONLINE)],
-            hint=f"No card got an address within {ONLINE} s; is there a DHCP server?",
-        )
+def reachable(kickstart: Kickstart) -> Iterator[str]:
+    """The kickstart as :func:`load` reads it: its medium is mounted.  Raises NodeError."""
     if not kickstart.label:
         yield kickstart.path
         return
@@ -58,8 +50,10 @@ def unattended(kickstart: Kickstart, progress: Progress) -> str:
     """Install as the kickstart says; returns how it ends.  Raises NodeError."""
     progress.detail(f"kickstart: {kickstart.shown}")
     medium.check(progress)
-    with reachable(kickstart, progress) as source:
-        request = load(source)
+    network = Network(progress)
+    with reachable(kickstart) as source:
+        request = load(source, fetch=network.fetch)
+        network.prepare(request)
         done = install(request, Options(), progress)
     print(f"Installed {done.layer}.", flush=True)
     return request.ending

@@ -23,7 +23,7 @@ from org_ovirt_node.inside import place_for_file
 from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
-from org_ovirt_node.storage import iscsirecords
+from org_ovirt_node.storage import ibft, iscsirecords
 from org_ovirt_node.storage.execute import settle
 
 log = logging.getLogger(__name__)
@@ -33,8 +33,6 @@ DATABASE = "var/lib/iscsi"
 CONFIG = "etc/iscsi/iscsid.conf"
 #: What open-iscsi's iscsi-iname uses.
 INITIATOR_PREFIX = "iqn.1994-05.com.redhat"
-#: Firmware's own sessions (iBFT: ACPI 6.5, "iSCSI Boot Firmware Table"; kernel: drivers/firmware/iscsi_ibft.c).
-FIRMWARE = Path("/sys/firmware/ibft")
 SYS_SESSIONS = Path("/sys/class/iscsi_session")
 SYS_NET = Path("/sys/class/net")
 #: Seconds for a portal to take a connection.
@@ -108,13 +106,12 @@ def connect(request: IscsiRequest, stack: ExitStack, progress: Progress) -> Conn
 
     Raises StorageError, in one sentence, for a portal that cannot be reached or a login that is refused.
     """
-    run(["modprobe", "--quiet", "iscsi_ibft"], check=False)
-    firmware = (FIRMWARE / "initiator").is_dir()
+    firmware = ibft.is_there()
     if not request.targets and not firmware:
         return Connected(request.initiator)
     if shutil.which("iscsiadm") is None:
         raise StorageError("this installer has no open-iscsi", hint="Use an installer with it, or take a local disk.")
-    initiator = request.initiator or _read(FIRMWARE / "initiator/initiator-name") or new_initiator()
+    initiator = request.initiator or ibft.initiator() or new_initiator()
     _start(initiator)
     progress.detail(f"iSCSI: this host is {initiator}")
     if firmware:

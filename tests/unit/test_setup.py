@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
-from org_ovirt_node.errors import ImageError, PayloadError, WrongUsage
+from org_ovirt_node.errors import ImageError, NodeError, PayloadError, WrongUsage
 from org_ovirt_node.image import publish
 from org_ovirt_node.kickstart.standard import load
 from org_ovirt_node.media import checksum, early, finish, grub, iso
+from org_ovirt_node.progress import Silent
 from org_ovirt_node.setup import source
 from org_ovirt_node.setup.answers import Answers, Disk, Image, disks_of
+from org_ovirt_node.setup.network import Network
 from org_ovirt_node.setup.source import Kickstart, from_command_line
+from org_ovirt_node.storage import ibft
 
 SHA = hashlib.sha256(b"image").hexdigest()
 IMAGE = Image("/run/install/repo/ovirt-node/node-1.0-1.squashfs", "node-1.0-1", SHA)
@@ -53,6 +56,84 @@ def test_a_kickstart_that_cannot_be_is_refused(line: str) -> None:
 def test_a_password_in_an_address_is_not_shown() -> None:
     assert "secret" not in Kickstart("https://user:secret@host/ks").shown
     assert Kickstart("https://host/ks").web and not Kickstart("/ks.cfg", "OEMDRV").web
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What programs were run to start the network, one a line; in this machine no firmware names iSCSI targets."""
+    said = tmp_path / "programs"
+    said.touch()
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("systemctl", "nm-online"):
+        (folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {said}\n')
+        (folder / name).chmod(0o755)
+    (folder / "modprobe").symlink_to("/bin/false")
+    monkeypatch.setenv("OVIRT_NODE_PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(ibft, "FIRMWARE", tmp_path / "ibft")
+    return said
+
+
+def asked_of(image: str, more: str = "") -> str:
+    return f"autopart\n{more}%addon org_ovirt_node --image={image} --nosignature\n%end\n"
+
+
+PROFILE = "etc/NetworkManager/system-connections/wired.nmconnection"
+FIXED = "network --device=link --bootproto=static --ip=192.0.2.10 --netmask=255.255.255.0 --onboot=no\n"
+PORTAL = "iscsi --ipaddr=192.0.2.1 --target=iqn.2024-01.org.example:a\n"
+
+
+@pytest.mark.parametrize(
+    ("image", "more", "needed"),
+    [
+        ("file:/run/install/repo/a.squashfs", FIXED, False),
+        ("hd:LABEL=X:/a.squashfs", "", False),
+        ("cdrom:/a.squashfs", "", False),
+        ("http://h/a.squashfs", "", True),
+        ("https://h/a.json", FIXED, True),
+        ("nfs:h:/a.squashfs", "", True),
+        ("docker://h/a:1", "", True),
+        ("file:/a --image=http://h/a", "", True),
+        ("file:/a", PORTAL, True),
+    ],
+)
+def test_the_network_is_there_for_what_comes_over_it(
+    started: Path, tmp_path: Path, image: str, more: str, needed: bool
+) -> None:
+    """Wherever the kickstart itself comes from."""
+    network = Network(Silent(), tmp_path)
+    network.prepare(load("a.ks", fetch=lambda _name: asked_of(image, more)))
+    programs = ["systemctl start NetworkManager.service", "nm-online --quiet --timeout 120"]
+    assert started.read_text().splitlines() == (programs if needed else [])
+    assert (tmp_path / PROFILE).exists() == (needed and more == FIXED)
+    if needed and more == FIXED:
+        profile = (tmp_path / PROFILE).read_text()
+        assert "address1=192.0.2.10/24" in profile and "autoconnect=false" not in profile
+
+
+def test_the_network_is_up_before_an_include_from_a_server_and_is_started_once(started: Path, tmp_path: Path) -> None:
+    network = Network(Silent(), tmp_path)
+    (tmp_path / "ks.cfg").write_text(asked_of("http://h/a", "%include http://127.0.0.1:9/disks.ks\n"))
+    with pytest.raises(NodeError, match="disks"):
+        load(str(tmp_path / "ks.cfg"), fetch=network.fetch)
+    network.start()
+    assert len(started.read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("image", ["http://h/a", "file:/a"])
+def test_a_network_that_does_not_come_up_ends_it_only_where_it_must(started: Path, tmp_path: Path, image: str) -> None:
+    """Firmware that has started over the network has an iBFT too, and the disks may be local."""
+    nm_online = tmp_path / "bin/nm-online"
+    nm_online.write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "ibft/initiator").mkdir(parents=True)
+    network = Network(Silent(), tmp_path)
+    request = load("a.ks", fetch=lambda _name: asked_of(image))
+    if image.startswith("file"):
+        network.prepare(request)
+        assert started.read_text()
+        return
+    with pytest.raises(NodeError, match="no network card came up"):
+        network.prepare(request)
 
 
 def test_answers_become_a_kickstart_that_the_installation_reads() -> None:
