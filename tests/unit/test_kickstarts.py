@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,65 @@ def test_scripts_are_what_a_shell_reads(name: str) -> None:
         checker = ["shellcheck", "--shell=sh", "-"]
         done = subprocess.run(checker, input=script, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
+
+
+#: What a machine may have beside a disk of its own: name, place below /sys/devices, and attributes that differ.
+NO_DISKS_OF_ITS_OWN: tuple[tuple[str, str, dict[str, str]], ...] = (
+    ("fd0", "platform/floppy.0", {"removable": "1"}),
+    ("loop0", "virtual", {}),
+    ("mmcblk0boot0", "pci0000:00/mmc0", {}),
+    ("nvme0c0n1", "pci0000:00/nvme/nvme0", {"hidden": "1"}),
+    ("nvme1n1", "virtual/nvme-fabrics/ctl/nvme1", {"device/transport": "tcp"}),
+    ("nvme2n1", "virtual/nvme-subsystem/nvme-subsys2", {"device/nvme3/transport": "fc"}),
+    ("sda", "pci0000:00/usb1/1-1/host0/target0:0:0/0:0:0:0", {"removable": "0"}),
+    ("sdb", "pci0000:00/host1/target1:0:0/1:0:0:0", {"removable": "1"}),
+    ("sdc", "platform/host2/session1/target2:0:0/2:0:0:0", {}),
+    ("sdd", "pci0000:00/host3/rport-3:0-1/target3:0:0/3:0:0:0", {}),
+    ("sde", "pci0000:00/host4/target4:0:0/4:0:0:0", {"ro": "1"}),
+    ("sdf", "pci0000:00/host5/target5:0:0/5:0:0:0", {"size": "0"}),
+    ("sr0", "pci0000:00/host6/target6:0:0/6:0:0:0", {"removable": "1"}),
+    ("zram0", "virtual", {}),
+)
+OWN: tuple[str, str, dict[str, str]] = ("vda", "pci0000:00/virtio0", {})
+
+
+def chosen(folder: Path, disks: Sequence[tuple[str, str, dict[str, str]]], san: str = "no") -> str:
+    """The disk that the script of pxe-unattended.ks takes in a machine with ``disks``; what it says when none."""
+    text = (KICKSTARTS / "pxe-unattended.ks").read_text()
+    script = re.findall(r"(?ms)^%pre[^\n]*\n(.*?)^%end$", text)[1]
+    script = script.replace("/sys/", f"{folder}/sys/").replace("/run/", f"{folder}/run/")
+    script = script.replace("san=no", f"san={san}")
+    (folder / "run").mkdir()
+    (folder / "sys/block").mkdir(parents=True)
+    for name, place, attributes in disks:
+        device = folder / "sys/devices" / place / "block" / name
+        device.mkdir(parents=True)
+        (folder / "sys/block" / name).symlink_to(device)
+        for key, value in {"removable": "0", "ro": "0", "hidden": "0", "size": "41943040", **attributes}.items():
+            (device / key).parent.mkdir(parents=True, exist_ok=True)
+            (device / key).write_text(f"{value}\n")
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+    made = folder / "run/ovirt-node-disk.ks"
+    assert (done.returncode == 0) == made.exists(), done.stderr
+    return made.read_text() if made.exists() else done.stderr
+
+
+def test_an_unattended_installation_takes_the_machines_own_disk(tmp_path: Path) -> None:
+    assert chosen(tmp_path, [*NO_DISKS_OF_ITS_OWN, OWN]) == "ignoredisk --only-use=vda\n"
+
+
+@pytest.mark.parametrize("disk", NO_DISKS_OF_ITS_OWN, ids=[disk[0] for disk in NO_DISKS_OF_ITS_OWN])
+def test_an_unattended_installation_takes_nothing_else(tmp_path: Path, disk: tuple[str, str, dict[str, str]]) -> None:
+    assert "no disk of its own" in chosen(tmp_path, [disk])
+
+
+@pytest.mark.parametrize("name", ["nvme1n1", "nvme2n1", "sdc", "sdd"])
+def test_an_unattended_installation_takes_a_lun_when_it_is_told_to(tmp_path: Path, name: str) -> None:
+    lun = next(disk for disk in NO_DISKS_OF_ITS_OWN if disk[0] == name)
+    assert chosen(tmp_path, [lun], "yes") == f"ignoredisk --only-use={name}\n"
+
+
+@pytest.mark.parametrize("transport", ["device/transport", "device/nvme0/transport"])
+def test_nvme_in_the_machine_is_its_own(tmp_path: Path, transport: str) -> None:
+    disk = ("nvme0n1", "pci0000:00/nvme/nvme0", {transport: "pcie"})
+    assert chosen(tmp_path, [disk]) == "ignoredisk --only-use=nvme0n1\n"
