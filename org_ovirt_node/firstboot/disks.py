@@ -58,7 +58,11 @@ class FirstBoot:
         fstab = system.read(self.root, FSTAB)
         if not self.record.uuids:
             self._keep(replace(self.record, uuids=uuids.decide(fstab)))
-        self.found = uuids.find(self.record.uuids, tuple(map(self._probe, self._candidates())))
+        there = tuple(map(self._probe, self._candidates()))
+        there += self._elsewhere(uuids.missing(self.record.uuids, there))
+        self.found = uuids.find(self.record.uuids, there)
+        holding = {partitions.parent(one.device)[0] for one in self.found.values()}
+        self.disks = tuple(sorted({*self.disks, *filter(None, holding)}))
 
     def _keep(self, record: Record) -> None:
         self.record = record
@@ -68,6 +72,14 @@ class FirstBoot:
         inside = [part for disk in self.disks for part in partitions.partitions_of(disk)]
         volumes = lvm.group(self.record.vg).volumes
         return [*inside, *(volume.path for volume in volumes if volume.path and volume.active)]
+
+    def _elsewhere(self, missing: Sequence[str]) -> tuple[uuids.FileSystem, ...]:
+        """What is on a disk without a PV: /boot may be on one of its own.  All disks are asked, so only then."""
+        found: dict[str, None] = {}
+        for uuid in missing:
+            argv = ["blkid", "--cache-file", "/dev/null", "--match-token", f"UUID={uuid}", "--output", "device"]
+            found |= dict.fromkeys(run(argv, check=False).stdout.split())
+        return tuple(self._probe(device) for device in found if partitions.parent(device)[0])
 
     def _probe(self, device: str) -> uuids.FileSystem:
         values = dict(
@@ -138,11 +150,27 @@ class FirstBoot:
         self._edit_stubs(uuids.stub_on_the_way)
         for old, one in self.found.items():
             if one.uuid != changes[old]:
-                for argv in uuids.commands(one, changes[old]):
-                    done = run(argv, check=argv[0] != "e2fsck")
-                    if done.status >= E2FSCK_FAILED:
-                        raise StorageError(f"the file system on {one.device} is damaged: {done.stdout.strip()}")
+                self._renew(one, changes[old])
         self._edit_stubs(uuids.stub_at_the_end)
+
+    def _renew(self, one: uuids.FileSystem, uuid: str) -> None:
+        """Give an unmounted file system its new ``uuid``.  Raises StorageError when it has another one afterwards."""
+        if one.fstype == "xfs":
+            # xfs_admin changes nothing while the journal has something in it, and ends with 0 all the same.
+            with mounted(one.device, self.places.work, fstype="xfs"):
+                pass
+        said = ""
+        for argv in uuids.commands(one, uuid):
+            done = run(argv, check=argv[0] != "e2fsck")
+            if done.status >= E2FSCK_FAILED:
+                raise StorageError(f"the file system on {one.device} is damaged: {done.stdout.strip()}")
+            said = " ".join((done.stdout + done.stderr).split())
+        found = self._probe(one.device).uuid
+        if found != uuid:
+            raise StorageError(
+                f"the {one.fstype} on {one.device} has the UUID {found or 'of nothing'} and not its new one "
+                f"{uuid}: {said}"
+            )
 
     def _edit_stubs(self, edit: Callable[[str, Mapping[str, str]], str]) -> None:
         """Change the small grub.cfg on the ESP, where there is one."""

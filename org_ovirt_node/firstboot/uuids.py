@@ -89,6 +89,12 @@ def find(uuids: Mapping[str, str], there: tuple[FileSystem, ...]) -> dict[str, F
     return found
 
 
+def missing(uuids: Mapping[str, str], there: tuple[FileSystem, ...]) -> tuple[str, ...]:
+    """The UUIDs, old and new, of those that have no file system in ``there``."""
+    seen = {one.uuid for one in there}
+    return tuple(uuid for old, new in uuids.items() if not seen & {old, new} for uuid in (old, new))
+
+
 def commands(one: FileSystem, uuid: str) -> list[list[str]]:
     """What gives an unmounted file system ``uuid``.  Raises StorageError for a type that cannot be changed."""
     if one.fstype in ("ext4", "ext3", "ext2"):

@@ -19,11 +19,13 @@ from org_ovirt_node.kickstart.standard import load, load_system
 from org_ovirt_node.layout import policy
 from org_ovirt_node.layout.model import GIB, MIB, Disk, Firmware
 from org_ovirt_node.layout.plan import plan
+from org_ovirt_node.node import rootfacts
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.progress import Silent
 from org_ovirt_node.run import run
 
+PROJECT = Path(__file__).resolve().parents[2]
 IMAGE = ImageFacts("node-1.0-1", 200 * MIB)
 OTHER = "0a6ce1b2-1111-4222-8333-000000000003"
 OLD, NEW = "0a6ce1b2-aaaa-4bbb-8ccc-000000000001", "0a6ce1b2-dddd-4eee-8fff-000000000002"
@@ -295,7 +297,7 @@ def uuid_of(file: Path) -> str:
     ).stdout.strip()
 
 
-@pytest.mark.parametrize("cut", [0, 1, 2, 3])
+@pytest.mark.parametrize("cut", range(6))
 def test_a_first_boot_that_is_cut_short_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
 ) -> None:
@@ -336,6 +338,93 @@ def test_a_first_boot_that_is_cut_short_goes_on_where_it_was(
     assert not set(named) & {OLD, OTHER}
     attempt()
     assert uuids.in_fstab((live / "etc/fstab").read_text()) == named
+
+
+BLKID = """#!/bin/sh
+case "$*" in
+    *"--match-token UUID=$OLD --output device") cat {there} ;;
+    "-p -o export "*) echo TYPE=ext4; echo UUID=$OLD ;;
+esac
+"""
+
+
+def test_boot_on_a_disk_without_a_pv_is_found_and_a_second_one_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/fstab").write_text(f"UUID={OLD} /boot ext4 nodev 0 2\n")
+    path, there = tmp_path / "first-boot.json", tmp_path / "there"
+    path.write_text(replace(request_of(), uuids={OLD: NEW}).render())
+    (tmp_path / "vgchange").symlink_to("/bin/true")
+    (tmp_path / "blkid").write_text(BLKID.replace("$OLD", OLD).format(there=there))
+    (tmp_path / "blkid").chmod(0o755)
+    monkeypatch.setenv("OVIRT_NODE_PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(rootfacts, "physical_volumes", lambda _vg: ["/dev/vdb1"])
+    monkeypatch.setattr(partitions, "parent", lambda name: (name[:-1], 1) if name[-1].isdigit() else ("", 0))
+    monkeypatch.setattr(disks.FirstBoot, "_candidates", lambda _self: [])
+    doing = disks.FirstBoot(Silent(), Places(live=tmp_path, work=tmp_path / "work"), path)
+    # A whole disk with a file system is none that an installation has made.
+    there.write_text("/dev/vda1\n/dev/vdc\n")
+    doing.look()
+    assert doing.found == {OLD: uuids.FileSystem("/dev/vda1", "ext4", OLD)}
+    assert doing.disks == ("/dev/vda", "/dev/vdb")
+    there.write_text("/dev/vda1\n/dev/vdc1\n")
+    with pytest.raises(StorageError, match="more than once"):
+        doing.look()
+    there.write_text("")
+    with pytest.raises(StorageError, match="none of the node's disks"):
+        doing.look()
+
+
+def renewing(tmp_path: Path, file: Path, fstype: str) -> str:
+    """Give what is in ``file`` a new UUID, as a first boot does; returns that."""
+    (tmp_path / "first-boot.json").write_text(request_of().render())
+    doing = disks.FirstBoot(Silent(), Places(live=tmp_path, work=tmp_path / "work"), tmp_path / "first-boot.json")
+    doing._renew(uuids.FileSystem(str(file), fstype, uuid_of(file)), NEW)
+    return uuid_of(file)
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Path:
+    """An xfs whose journal was not replayed: for it xfs_admin would change nothing, and end with 0."""
+    file, place = tmp_path / "xfs", tmp_path / "place"
+    subprocess.run(["truncate", "-s", "320M", file], check=True)
+    subprocess.run(["mkfs.xfs", "-q", file], check=True)
+    place.mkdir()
+    subprocess.run(["mount", "-o", "loop", file, place], check=True)
+    try:
+        (place / "written").touch()
+        subprocess.run(["xfs_io", "-x", "-c", "shutdown -f", place], check=True)
+    finally:
+        subprocess.run(["umount", place], check=True)
+    return file
+
+
+def test_an_xfs_whose_journal_was_not_replayed_gets_its_id(tmp_path: Path, interrupted: Path) -> None:
+    assert renewing(tmp_path, interrupted, "xfs") == NEW
+
+
+def renewed_by_initramfs(file: Path, fstype: str, place: Path, more: str = "") -> bool:
+    place.mkdir(exist_ok=True)
+    hook = PROJECT / "data/dracut/90ovirt-node/ovirt-node-prepare.sh"
+    script = f"getarg() {{ :; }}; ovirt_node_stop() {{ exit 9; }}; ovirt_node_is_root() {{ false; }}; . {hook}; {more}"
+    call = 'ovirt_node_new_uuid "$@"'
+    return subprocess.run(["sh", "-c", f"{script} {call}", "sh", file, fstype, place], check=False).returncode == 0
+
+
+def test_the_layer_gets_an_id_in_the_initramfs(tmp_path: Path, interrupted: Path) -> None:
+    for file, fstype in ((interrupted, "xfs"), (ext4(tmp_path / "fs", OLD), "ext4")):
+        before = uuid_of(file)
+        assert renewed_by_initramfs(file, fstype, tmp_path / "layer")
+        assert uuid_of(file) != before
+    assert not renewed_by_initramfs(interrupted, "xfs", tmp_path / "layer", "xfs_admin() { :; };")
+
+
+def test_an_id_that_does_not_change_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = ext4(tmp_path / "fs", OLD)
+    monkeypatch.setattr(uuids, "commands", lambda _one, _uuid: [["echo", "it refuses"]])
+    with pytest.raises(StorageError, match=f"has the UUID {OLD} and not its new one {NEW}: it refuses"):
+        renewing(tmp_path, file, "ext4")
 
 
 @pytest.mark.parametrize("open_", [(), ("hostname",)])

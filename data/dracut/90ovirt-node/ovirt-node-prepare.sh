@@ -58,11 +58,17 @@ ovirt_node_check_layer() {
 }
 
 # A copied disk's layer gets a UUID of its own while it is not mounted; nothing names it.
-ovirt_node_renew_layer() {
+ovirt_node_new_uuid() {
+    _old=$(blkid -p -s UUID -o value "$1")
     case "$2" in
         ext4) { e2fsck -f -p "$1" || [ $? -lt 4 ]; } && tune2fs -U random "$1" ;;
-        xfs) xfs_admin -U generate "$1" ;;
-    esac > /run/ovirt-node.layer 2>&1 \
+        # A mount replays the journal: with something in it xfs_admin changes nothing, and ends with 0 all the same.
+        xfs) mount -t xfs "$1" "$3" && umount "$3" && xfs_admin -U generate "$1" ;;
+    esac && [ "$(blkid -p -s UUID -o value "$1")" != "$_old" ]
+}
+
+ovirt_node_renew_layer() {
+    ovirt_node_new_uuid "$@" > /run/ovirt-node.layer 2>&1 \
         || ovirt_node_stop "the layer $OVIRT_NODE_VG/$OVIRT_NODE_LAYER can be given no UUID of its own." \
             "$(cat /run/ovirt-node.layer)"
 }
@@ -82,7 +88,7 @@ ovirt_node_mount_layer() {
         *) ovirt_node_stop "the layer $OVIRT_NODE_VG/$OVIRT_NODE_LAYER holds no ext4 or xfs file system (found: ${_type:-nothing})." ;;
     esac
     ovirt_node_check_layer "$_lv" "$_type"
-    ovirt_node_is_first_boot && ovirt_node_renew_layer "$_lv" "$_type"
+    ovirt_node_is_first_boot && ovirt_node_renew_layer "$_lv" "$_type" "$_layer"
     # discard: what is deleted goes back to the thin pool.
     mount -t "$_type" -o rw,discard "$_lv" "$_layer" \
         || ovirt_node_stop "the layer $OVIRT_NODE_VG/$OVIRT_NODE_LAYER ($_type) cannot be mounted."
