@@ -50,8 +50,8 @@ updates.img product.img: ## the add-on for an existing boot.iso of Anaconda
 rpm: ## the project's RPMs, in build/rpm: make rpm SITELIB=/usr/lib/python3.12/site-packages
 	$(PYTHON) -m org_ovirt_node.image.rpms build build/rpm $(if $(SITELIB),--sitelib $(SITELIB))
 
-demo-iso: ## an installer ISO of the demo image, in build/iso: make demo-iso [IMAGE=node-1.0-1.squashfs]
-	$(PYTHON) -m org_ovirt_node.media.demo build/iso $(IMAGE)
+demo-iso: ## an installer ISO of the demo image, in build/iso: make demo-iso [IMAGE=node-1.0-1.squashfs] [KS=FILE]
+	$(PYTHON) -m org_ovirt_node.media.demo build/iso $(if $(IMAGE),"$(IMAGE)") $(if $(KS),--kickstart "$(KS)")
 
 iso: ## an ISO from a distribution's, in build/iso: make iso BOOT_ISO=boot.iso IMAGE=node-1.0-1.squashfs [KS=FILE]
 	@test -n "$(BOOT_ISO)" -a -n "$(IMAGE)" || { echo "iso: make iso BOOT_ISO=FILE IMAGE=FILE" >&2; exit 2; }

@@ -55,9 +55,11 @@ def run_pxe(options: argparse.Namespace) -> int:
 
 def run_iso(options: argparse.Namespace) -> int:
     """``iso``."""
+    from org_ovirt_node.kickstart.fetch import fetch
     from org_ovirt_node.media import iso
 
-    request = iso.Request(options.file, options.output, options.label)
+    text = fetch(str(options.kickstart)) if options.kickstart else ""
+    request = iso.Request(options.file, options.output, options.label, text)
     iso.check(request)
     progress = common.progress_for(options)
     with workshop(options, progress) as (installer, work):
@@ -129,6 +131,9 @@ def add(commands: Any) -> None:
     common.add_progress_option(one)
     one.add_argument("file", type=Path, metavar="IMAGE")
     one.add_argument("--output", type=Path, required=True, metavar="FILE", help="the ISO image")
+    one.add_argument(
+        "--kickstart", type=Path, metavar="FILE", help="install as this says, without a question (default: ask)"
+    )
     one.add_argument("--label", default=LABEL, help="its volume label (default: %(default)s)")
     one.add_argument("--profile", default="demo-node", help="the profile that the image was built from")
     one.set_defaults(action=run_iso)

@@ -10,14 +10,21 @@ from __future__ import annotations
 import argparse
 import gzip
 import io
+import lzma
 import stat
 import sys
 import tarfile
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
+from org_ovirt_node.boot import cpio
+from org_ovirt_node.boot.hostinitrd import ALIGNMENT, HostFile, build
+from org_ovirt_node.errors import BootError, ImageError
 from org_ovirt_node.install.options import SKELETON
+from org_ovirt_node.rounding import round_up
 
 ADDON = "usr/share/anaconda/addons/org_ovirt_node"
 SERVICES = "usr/share/anaconda/dbus/services"
@@ -40,6 +47,10 @@ from org_ovirt_node.cli.install import main
 
 sys.exit(main())
 """
+
+
+#: First bytes of an archive as lorax packs it (its installimg: xz, or gzip) → what unpacks it.
+PACKED: dict[bytes, Callable[[bytes], bytes]] = {b"\x1f\x8b": gzip.decompress, b"\xfd7zXZ": lzma.decompress}
 
 
 @dataclass(frozen=True)
@@ -96,12 +107,29 @@ def install(source: Path, target: Path, *, interactive: bool) -> None:
         path.chmod(item.mode)
 
 
-def archive(found: Sequence[Item]) -> bytes:
-    """The image: cpio (kernel: buffer-format.rst) in gzip, the same bytes for the same files."""
-    from org_ovirt_node.boot.hostinitrd import HostFile, build
+def archive(found: Sequence[Item], *, over: Optional[Path] = None) -> bytes:
+    """The image: cpio (kernel: buffer-format.rst) in gzip, the same bytes for the same files.
 
+    ``over`` is the file of another one, whose files stay where we have none.  Raises ImageError when it cannot be read.
+    """
     packed = build({f"/{item.path}": HostFile(item.content, stat.S_IMODE(item.mode)) for item in found})
-    return gzip.compress(packed, mtime=0)
+    return gzip.compress((_open_end(over) if over else b"") + packed, mtime=0)
+
+
+def _open_end(file: Path) -> bytes:
+    """An archive without its end: what comes next is unpacked over it.  Raises ImageError."""
+    content = file.read_bytes()
+    unpack = next((unpack for magic, unpack in PACKED.items() if content.startswith(magic)), None)
+    try:
+        plain = unpack(content) if unpack else content
+        found = [cpio.Member("", 0, 0, 0), *cpio.members(plain)]
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, BootError) as error:
+        raise ImageError(
+            f"the {file.name} that is there already cannot be added to: it is no cpio archive in gzip or xz",
+            hint="Take it off the medium first.",
+        ) from error
+    last = found[-2]
+    return plain[: round_up(last.offset + last.size, ALIGNMENT)]
 
 
 def main(arguments: Sequence[str] = ()) -> int:

@@ -29,11 +29,13 @@ def main() -> int:
     made = argparse.ArgumentParser(prog="demo-iso", description="Make an installer ISO of the demo image.")
     made.add_argument("folder", type=Path, metavar="DIR", help="where both go")
     made.add_argument("image", type=Path, nargs="?", help="an image that is there (default: one is built)")
+    made.add_argument("--kickstart", metavar="FILE", help="install as this says, without a question")
     options = made.parse_args()
     image = options.image or build(options.folder)
     output = options.folder / f"{image.name[: -len('.squashfs')]}.iso"
     output.unlink(missing_ok=True)
-    return program.main(["iso", str(image), "--output", str(output)])
+    more = ["--kickstart", options.kickstart] if options.kickstart else []
+    return program.main(["iso", str(image), "--output", str(output), *more])
 
 
 if __name__ == "__main__":

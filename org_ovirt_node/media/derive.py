@@ -17,6 +17,8 @@ from pathlib import Path
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.image import delivery, publish, squash
 from org_ovirt_node.install.options import SKELETON
+from org_ovirt_node.kickstart import carried
+from org_ovirt_node.kickstart.section import ADDON
 from org_ovirt_node.media import finish
 from org_ovirt_node.media.finish import Made
 from org_ovirt_node.media.iso import FOLDER, companions
@@ -46,7 +48,10 @@ _TITLE = re.compile(r"(menuentry\s+['\"]|menu label\s+)(\^?)Install (?!oVirt Nod
 
 @dataclass(frozen=True)
 class Request:
-    """What to make.  Without ``kickstart`` the installer asks for everything but the image."""
+    """What to make.  Without ``kickstart`` (a text) the installer asks for everything but the image.
+
+    Of ``kickstart`` all is kept but which image is installed, and by which digest it is checked.
+    """
 
     boot_iso: Path
     image: Path
@@ -79,13 +84,26 @@ def patched(menu: str, name: str) -> str:
     return _TITLE.sub(lambda title: f"{title.group(1)}{title.group(2)}Install oVirt Node ({title.group(3)})", changed)
 
 
-def default_kickstart(label: str, image: str, sha256: str) -> str:
-    """A kickstart that chooses the image on the medium and leaves everything else to be asked."""
-    return (
-        "# The image is chosen; disks, network and users are asked for.\n"
-        f"liveimg --url=file:///{SKELETON}\nfirstboot --disable\n"
-        f'%addon org_ovirt_node "--image=hd:LABEL={label}:/{FOLDER}/{image}" --sha256={sha256}\n%end\n'
-    )
+#: A kickstart that chooses the image on the medium and leaves everything else to be asked.
+DEFAULT = f"""\
+# The image is chosen; disks, network and users are asked for.
+liveimg --url=file:///{SKELETON}
+firstboot --disable
+%addon {ADDON}
+%end
+"""
+
+
+def kickstart_for(request: Request, label: str, sha256: str) -> str:
+    """The medium's kickstart.  Raises ImageError for one that Anaconda would install something else by."""
+    text = request.kickstart or DEFAULT
+    if not {"liveimg", "%include"} & {words[0] for _, words in carried.commands(text)}:
+        raise ImageError(
+            "the kickstart has no liveimg line, so it is not for Anaconda",
+            hint="Begin with one that has, such as kickstarts/anaconda-pxe.ks.",
+        )
+    image = f"hd:LABEL={label}:/{FOLDER}/{request.image.name}"
+    return carried.with_image(text, image, sha256, "the kickstart")
 
 
 def look(boot_iso: Path) -> BootIso:
@@ -116,6 +134,7 @@ def make(request: Request, progress: Progress) -> Made:
     if not (request.source / "data/anaconda").is_dir():
         raise ImageError("the add-on's files are not there", hint="Run it from a checkout: make iso.")
     found = look(request.boot_iso)
+    kickstart_for(request, found.label, "")
     request.output.parent.mkdir(parents=True, exist_ok=True)
     with (
         publish.unfinished(request.output) as partial,
@@ -124,7 +143,7 @@ def make(request: Request, progress: Progress) -> Made:
         work = Path(folder)
         progress.step("menus", "Changing the boot menus")
         added = menus(request, found, work)
-        added.update(payload(request, found, work))
+        added.update(payload(request, found, work, progress))
         progress.step("medium", "Putting the medium together")
         run(arguments(request, found, partial, added, work))
         return finish.finish(partial, request.output)
@@ -135,8 +154,7 @@ def menus(request: Request, found: BootIso, work: Path) -> dict[str, Path]:
     changed: dict[str, Path] = {}
     for name in sorted(found.files & {*MENUS, ESP}):
         target = work / name.replace("/", "_")
-        run(["xorriso", "-osirrox", "on", "-indev", request.boot_iso, "-extract", f"/{name}", target])
-        target.chmod(0o644)
+        _extract(request.boot_iso, name, target)
         if name == ESP:
             _patch_esp(target, work)
             changed[name] = target
@@ -148,6 +166,11 @@ def menus(request: Request, found: BootIso, work: Path) -> dict[str, Path]:
             hint="Take the distribution's boot.iso, not a live one.",
         )
     return changed
+
+
+def _extract(boot_iso: Path, name: str, target: Path) -> None:
+    run(["xorriso", "-osirrox", "on", "-indev", boot_iso, "-extract", f"/{name}", target])
+    target.chmod(0o644)
 
 
 def _patch(file: Path, name: str) -> bool:
@@ -165,11 +188,18 @@ def _patch_esp(esp: Path, work: Path) -> None:
             run(["mcopy", "-o", "-i", esp, inside, f"::/{name}"], hint="Has the EFI system partition any room left?")
 
 
-def payload(request: Request, found: BootIso, work: Path) -> dict[str, Path]:
-    """What is added: path on the volume → file."""
+def payload(request: Request, found: BootIso, work: Path, progress: Progress) -> dict[str, Path]:
+    """What is added: path on the volume → file.  Raises ImageError."""
     product, kickstart = work / "product.img", work / KICKSTART
-    product.write_bytes(delivery.archive(list(delivery.items(request.source, interactive=True))))
-    text = request.kickstart or default_kickstart(found.label, request.image.name, squash.sha256(request.image))
+    ours = list(delivery.items(request.source, interactive=True))
+    if PRODUCT in found.files:
+        _extract(request.boot_iso, PRODUCT, product)
+        product.write_bytes(delivery.archive(ours, over=product))
+        progress.detail(f"{PRODUCT} of the boot.iso is kept, with the add-on over it")
+    else:
+        product.write_bytes(delivery.archive(ours))
+    text = kickstart_for(request, found.label, squash.sha256(request.image))
+    carried.warn(text, KICKSTART, finish.READERS, progress)
     kickstart.write_text(text, encoding="utf-8")
     added = {PRODUCT: product, KICKSTART: kickstart, f"{FOLDER}/{request.image.name}": request.image}
     added.update({f"{FOLDER}/{path.name}": path for path in companions(request.image)})

@@ -9,6 +9,9 @@ from org_ovirt_node.errors import ImageError
 from org_ovirt_node.image import publish
 from org_ovirt_node.media import checksum
 
+#: Who can read what is on a medium.
+READERS = "whoever has the medium"
+
 
 @dataclass(frozen=True)
 class Made:

@@ -50,9 +50,12 @@ class Entry:
     initrds: tuple[str, ...] = (f"/{INITRAMFS}",)
 
 
-def entries(label: str, layers: Sequence[str]) -> tuple[Entry, ...]:
-    """The menu of a medium with the volume ``label`` and the ``layers`` (paths on it)."""
-    ours = f"ovirt_node.medium={label} {QUIET}"
+def entries(label: str, layers: Sequence[str], *, unattended: bool = False) -> tuple[Entry, ...]:
+    """The menu of a medium with the volume ``label`` and the ``layers`` (paths on it).
+
+    An ``unattended`` one has a kickstart at the place where it is looked for without being named.
+    """
+    ours = f"ovirt_node.medium={label} {'inst.ks ' if unattended else ''}{QUIET}"
     whole = (f"/{INITRAMFS}", *(f"newc:{path}:/{path}" for path in layers))
     return (
         Entry("Install oVirt Node", "i", f"{ours} {SCREEN}"),

@@ -7,34 +7,43 @@ import re
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from org_ovirt_node.errors import ImageError
-from org_ovirt_node.image import publish
+from org_ovirt_node.image import publish, squash
 from org_ovirt_node.image.build import given_epoch
 from org_ovirt_node.image.contents import opened
 from org_ovirt_node.image.installer import Installer
+from org_ovirt_node.kickstart import carried
+from org_ovirt_node.kickstart.fetch import MEDIUM_FILE
 from org_ovirt_node.media import finish, grub, layers
 from org_ovirt_node.media.finish import Made
 from org_ovirt_node.media.layers import Parts
 from org_ovirt_node.payload.squashfs import read_superblock
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
+from org_ovirt_node.setup.source import MEDIUM
 
 LABEL = "OVIRT_NODE"
 FOLDER = "ovirt-node"
+THE_KICKSTART = "the kickstart"
 BIOS_IMAGE, EFI_IMAGE = f"{grub.FOLDER}/eltorito.img", f"{grub.FOLDER}/efi.img"
 _LABEL = re.compile(r"[A-Z0-9_]{1,32}", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to make: ``image`` (form ``tree``) is what the medium installs and runs on."""
+    """What to make: ``image`` (form ``tree``) is what the medium installs and runs on.
+
+    Without ``kickstart`` (a text) it asks; of that all is kept but which image is installed, and by which digest it is
+    checked.
+    """
 
     image: Path
     output: Path
     label: str = LABEL
+    kickstart: str = ""
 
 
 def check(request: Request) -> None:
@@ -44,6 +53,13 @@ def check(request: Request) -> None:
             f"{request.label!r} cannot be a volume label", hint="Accepted are 1 to 32 capital letters, digits and _."
         )
     finish.check(request.image, request.output)
+    if request.kickstart:
+        carried.with_image(request.kickstart, "", "", THE_KICKSTART)
+
+
+def on_medium(image: Path) -> str:
+    """How a kickstart names ``image`` when it is on the medium that the installer runs from."""
+    return f"file:{MEDIUM}/{FOLDER}/{image.name}"
 
 
 def arguments(tree: Path, boot: Path, output: Path, label: str, epoch: int) -> list[str]:
@@ -61,13 +77,18 @@ def arguments(tree: Path, boot: Path, output: Path, label: str, epoch: int) -> l
 def make(request: Request, installer: Installer, work: Path, progress: Progress) -> Made:
     """Make the ISO image; it gets its name when it is complete.  Raises ImageError, BootError and CommandError."""
     check(request)
+    kickstart = ""
+    if request.kickstart:
+        digest = squash.sha256(request.image)
+        kickstart = carried.with_image(request.kickstart, on_medium(request.image), digest, THE_KICKSTART)
+        carried.warn(kickstart, MEDIUM_FILE, finish.READERS, progress)
     parts = layers.build(request.image, installer, work / "parts", progress)
     progress.step("medium", "Putting the medium together")
     tree = work / "medium"
     epoch = image_epoch(request.image)
     with publish.unfinished(request.output) as partial:
         with opened(request.image) as node:
-            lay_out(tree, parts, request, node, work, epoch)
+            lay_out(tree, parts, replace(request, kickstart=kickstart), node, work, epoch)
             environment = {"SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}
             run(arguments(tree, grub.hybrid_boot(node), partial, request.label, epoch), env=environment)
         shutil.rmtree(tree)
@@ -101,7 +122,11 @@ def lay_out(tree: Path, parts: Parts, request: Request, node: Path, work: Path, 
     names = [layer.name for layer in parts.layers]
     (tree / grub.MARK).write_text("".join(f"{name}\n" for name in names), encoding="ascii")
     paths = [grub.MARK, *(f"{FOLDER}/{name}" for name in (*names, *(path.name for path in beside)))]
-    (tree / grub.FOLDER / "grub.cfg").write_text(grub.render(grub.entries(request.label, paths)), encoding="ascii")
+    if request.kickstart:
+        (tree / MEDIUM_FILE).write_text(request.kickstart, encoding="utf-8")
+        paths.append(MEDIUM_FILE)
+    menu = grub.entries(request.label, paths, unattended=bool(request.kickstart))
+    (tree / grub.FOLDER / "grub.cfg").write_text(grub.render(menu), encoding="ascii")
     grub.bios_image(node, work / "eltorito.img")
     place(work / "eltorito.img", tree / BIOS_IMAGE)
     grub.efi_image(node, tree / EFI_IMAGE, work / "esp", epoch)

@@ -17,12 +17,13 @@ from org_ovirt_node.boot.hostinitrd import build as archive
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.image.contents import opened
 from org_ovirt_node.image.installer import Installer
+from org_ovirt_node.kickstart import carried
+from org_ovirt_node.kickstart.fetch import fetch
 from org_ovirt_node.media import grub, layers
-from org_ovirt_node.media.iso import FOLDER
+from org_ovirt_node.media.iso import FOLDER, on_medium
 from org_ovirt_node.payload.manifest import Manifest, parse
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
-from org_ovirt_node.setup.source import MEDIUM
 
 KERNEL, INITRAMFS, KICKSTART = "vmlinuz", "initrd.img", "install.ks"
 IPXE, GRUB_CONFIG, BIOS_LOADER = "boot.ipxe", "grub/grub.cfg", "grub/core.0"
@@ -35,9 +36,8 @@ EFI_LOADERS = {
 BIOS_MODULES = ("pxe", "tftp", "net", "normal", "configfile", "linux", "echo", "test", "serial", "terminal")
 #: Seconds for a person to stop GRUB.
 TIMEOUT = 5
-SECTION = re.compile(r"^%addon org_ovirt_node(?= |$)(.*)$", re.MULTILINE)
-#: Of its options those that say which image, and how it is checked; the tree has its own.
-OF_IMAGE = re.compile(r" +--(?:(?:image|sha256|manifest|key)=\S+|nosignature(?=\s|$))")
+#: Who can read the kickstart: it is shown to all that ask.
+READERS = "whoever can reach the server"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Request:
 
 
 def check(request: Request) -> None:
-    """Refuse what cannot work, before anything is made.  Raises ImageError."""
+    """Refuse what cannot work, before anything is made.  Raises ImageError and KickstartProblem."""
     parts = urlsplit(request.url)
     if (
         parts.scheme != "http"
@@ -70,8 +70,7 @@ def check(request: Request) -> None:
     for path in (request.image, request.kickstart):
         if not path.is_file():
             raise ImageError(f"{path} is not there")
-    if not SECTION.search(request.kickstart.read_text(encoding="utf-8")):
-        raise ImageError(f"{request.kickstart} has no section %addon org_ovirt_node")
+    carried.with_image(fetch(str(request.kickstart)), "", "", str(request.kickstart))
 
 
 def arguments(url: str) -> str:
@@ -96,12 +95,6 @@ def grub_config(url: str, nvr: str) -> str:
     )
 
 
-def kickstart_text(template: str, manifest: Manifest) -> str:
-    """``template`` with the image that the installer carries in its section."""
-    mine = f"%addon org_ovirt_node --image=file:{MEDIUM}/{FOLDER}/{manifest.file} --sha256={manifest.sha256}"
-    return SECTION.sub(lambda found: mine + OF_IMAGE.sub("", found.group(1)), template)
-
-
 def manifest_of(image: Path) -> Manifest:
     """What the builder wrote beside ``image``.  Raises ImageError, and PayloadError for an unsound one."""
     path = image.with_suffix(".json")
@@ -117,19 +110,22 @@ def make(request: Request, installer: Installer, work: Path, progress: Progress)
     """Make the tree.  Raises ImageError and CommandError."""
     check(request)
     manifest = manifest_of(request.image)
+    text = carried.with_image(
+        fetch(str(request.kickstart)), on_medium(request.image), manifest.sha256, str(request.kickstart)
+    )
+    carried.warn(text, KICKSTART, READERS, progress)
     parts = layers.build(request.image, installer, work / "parts", progress)
     url, output = request.url.rstrip("/"), request.output
     (output / GRUB_CONFIG).parent.mkdir(parents=True, exist_ok=True)
     progress.step("tree", "Putting the tree together")
     shutil.copyfile(parts.kernel, output / KERNEL)
     write_initramfs(parts, output / INITRAMFS)
-    template = request.kickstart.read_text(encoding="utf-8")
-    for name, text in (
-        (KICKSTART, kickstart_text(template, manifest)),
+    for name, content in (
+        (KICKSTART, text),
         (IPXE, ipxe_script(url)),
         (GRUB_CONFIG, grub_config(url, manifest.nvr)),
     ):
-        (output / name).write_text(text, encoding="utf-8")
+        (output / name).write_text(content, encoding="utf-8")
     with opened(request.image) as tree:
         _loaders(tree, output)
     # A web server and a TFTP server read it; what else is in the folder is somebody else's.

@@ -11,6 +11,7 @@ import pytest
 
 from org_ovirt_node.cli import image as program
 from org_ovirt_node.errors import ImageError
+from org_ovirt_node.image import delivery
 from org_ovirt_node.media import checksum, derive
 from org_ovirt_node.progress import Silent
 
@@ -44,11 +45,14 @@ def run(*argv: object) -> str:
     return subprocess.run([str(word) for word in argv], check=True, capture_output=True, text=True).stdout
 
 
-def boot_iso(folder: Path, *, grub: bool) -> Path:
+def boot_iso(folder: Path, *, grub: bool, product: bytes = b"") -> Path:
     """A boot.iso as lorax makes it: with GRUB and an appended ESP (Fedora, EL 10), or with isolinux (EL 9)."""
     tree = folder / "tree"
+    if product:
+        (tree / "images").mkdir(parents=True)
+        (tree / derive.PRODUCT).write_bytes(product)
     for name in ("EFI/BOOT", "images/pxeboot", "boot/grub2" if grub else "isolinux"):
-        (tree / name).mkdir(parents=True)
+        (tree / name).mkdir(parents=True, exist_ok=True)
     (tree / "EFI/BOOT/grub.cfg").write_text(GRUB)
     (tree / "images/install.img").write_bytes(b"squashfs" * 4096)
     (tree / "images/pxeboot/vmlinuz").write_bytes(b"kernel" * 999)
@@ -161,10 +165,71 @@ def test_what_is_no_boot_iso_is_refused(tmp_path: Path) -> None:
 def test_the_command_takes_a_kickstart_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image, kickstart, output = tmp_path / "a-1-1.squashfs", tmp_path / "own.ks", tmp_path / "own.iso"
     image.write_bytes(b"hsqs" * 512)
-    kickstart.write_text("text\n# mine\n")
+    mine = "text\n# mine\nliveimg --url=file:///x\nrootpw geheim\n{}\n%end\n"
+    kickstart.write_text(mine.format("%addon org_ovirt_node --image=http://old --nosignature --vg=x"))
     argv = ["--log", str(tmp_path / "log"), "derive", str(boot_iso(tmp_path, grub=False)), str(image)]
     assert program.main([*argv, "--kickstart", str(kickstart), "--output", str(output)]) == 0
-    assert capsys.readouterr().out.strip() == str(output)
-    assert extracted(output, derive.KICKSTART, tmp_path) == kickstart.read_bytes()
+    out, err = capsys.readouterr()
+    assert out.strip() == str(output)
+    assert "Warning: whoever has the medium can read what is in ovirt-node.ks: rootpw (line 4)." in err
+    digest = hashlib.sha256(image.read_bytes()).hexdigest()
+    header = f"%addon org_ovirt_node --image=hd:LABEL={LABEL}:/ovirt-node/a-1-1.squashfs --sha256={digest} --vg=x"
+    assert extracted(output, derive.KICKSTART, tmp_path).decode() == mine.format(header)
     assert program.main([*argv, "--output", str(output)]) == 1
     assert "there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("liveimg --url=file:///x\n", "has no section %addon org_ovirt_node"),
+        ("%addon org_ovirt_node --image=http://a --nosignature\n%end\n", "has no liveimg line"),
+    ],
+)
+def test_a_kickstart_by_which_anaconda_installs_something_else_is_refused(tmp_path: Path, text: str, why: str) -> None:
+    image = tmp_path / "a.squashfs"
+    image.touch()
+    request = derive.Request(boot_iso(tmp_path, grub=False), image, tmp_path / "out.iso", PROJECT, text)
+    with pytest.raises(ImageError, match=why):
+        derive.make(request, Silent())
+    assert not (tmp_path / "out.iso").exists()
+
+
+def cpio(folder: Path, program: str) -> bytes:
+    """An archive of ``folder`` as lorax makes it."""
+    argv = ["sh", "-c", f"find . | cpio --quiet -o -H newc | {program}"]
+    return subprocess.run(argv, cwd=folder, check=True, capture_output=True).stdout
+
+
+@pytest.mark.parametrize("program", ["xz -9", "gzip", "cat"])
+def test_what_is_in_a_product_img_already_stays_beneath_ours(tmp_path: Path, program: str) -> None:
+    """It is unpacked as Anaconda's initramfs does: by cpio, which stops at the end of the first archive."""
+    theirs = tmp_path / "theirs"
+    (theirs / "etc/anaconda/profile.d").mkdir(parents=True)
+    (theirs / "etc/anaconda/profile.d/site.conf").write_text("theirs")
+    (theirs / "etc/anaconda/profile.d/ovirt-node.conf").write_text("old")
+    (theirs / "etc/link").symlink_to("anaconda")
+    image, output = tmp_path / "node-1.0-1.squashfs", tmp_path / "node.iso"
+    image.write_bytes(b"hsqs" * 512)
+    source = boot_iso(tmp_path, grub=False, product=cpio(theirs, program))
+    derive.make(derive.Request(source, image, output, PROJECT), Silent())
+    extracted(output, derive.PRODUCT, tmp_path)
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    archive = tmp_path / derive.PRODUCT.replace("/", "_")
+    subprocess.run(["sh", "-c", f"gzip -dc {archive} | cpio --quiet -iumd"], cwd=unpacked, check=True)
+    profiles = unpacked / "etc/anaconda/profile.d"
+    assert (profiles / "site.conf").read_text() == "theirs"
+    assert "profile_id = ovirt-node" in (profiles / "ovirt-node.conf").read_text()
+    assert (unpacked / "etc/link").readlink() == Path("anaconda")
+    assert (unpacked / delivery.ADDON / "__init__.py").is_file()
+
+
+@pytest.mark.parametrize("product", [b"hsqs" * 99, b"\x1f\x8b" + b"x" * 99, b"\xfd7zXZ" + b"x" * 99, b"070701"])
+def test_a_product_img_that_cannot_be_added_to_is_not_replaced(tmp_path: Path, product: bytes) -> None:
+    image = tmp_path / "a.squashfs"
+    image.touch()
+    request = derive.Request(boot_iso(tmp_path, grub=False, product=product), image, tmp_path / "out.iso", PROJECT)
+    with pytest.raises(ImageError, match=r"the product\.img that is there already cannot be added to"):
+        derive.make(request, Silent())
+    assert not (tmp_path / "out.iso").exists()

@@ -11,8 +11,10 @@ import pytest
 
 from org_ovirt_node.boot import cpio
 from org_ovirt_node.boot.hostinitrd import HostFile, build
-from org_ovirt_node.errors import ImageError
-from org_ovirt_node.media import layers, pxe
+from org_ovirt_node.errors import ImageError, KickstartProblem
+from org_ovirt_node.kickstart import carried
+from org_ovirt_node.kickstart.standard import load
+from org_ovirt_node.media import iso, layers, pxe
 from org_ovirt_node.payload.manifest import Manifest, as_dict
 from org_ovirt_node.setup.source import from_command_line
 
@@ -50,11 +52,33 @@ def test_grub_reads_its_configuration() -> None:
 
 
 def test_the_kickstart_names_the_image_that_is_carried_and_keeps_the_rest() -> None:
-    text = pxe.kickstart_text(KICKSTART, MANIFEST)
-    place = f"file:/run/install/repo/ovirt-node/{IMAGE}"
+    place = iso.on_medium(Path("/x", IMAGE))
+    assert place == f"file:/run/install/repo/ovirt-node/{IMAGE}"
+    text = carried.with_image(KICKSTART, place, 64 * "a", "a.ks")
     assert f"%addon org_ovirt_node --image={place} --sha256={64 * 'a'} --vg=x\n" in text
     assert "http://old" not in text and "--nosignature" not in text
     assert "    novolume /home\n%end\nreboot\n" in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--image http://old --sha256 bbb",
+        "--image='http://old/a b' --image \"http://old/c\" --nosignature",
+        "'--image=http://old/a b' --manifest http://old/m.json --key='/my key' # --image=http://old",
+    ],
+)
+def test_whatever_way_the_old_image_is_written_it_goes(words: str) -> None:
+    header = f"  %addon \torg_ovirt_node --vg=x {words}\n"
+    text = carried.with_image(f"autopart\n{header}%end\n%post\n{header}%end\n", "file:/new", "0f", "a.ks")
+    line = "%addon org_ovirt_node --image=file:/new --sha256=0f --vg=x\n"
+    assert text == f"autopart\n{line}%end\n%post\n{header}%end\n"
+
+
+def test_a_value_with_blanks_is_kept_as_one(tmp_path: Path) -> None:
+    text = "autopart\n%addon org_ovirt_node --image=http://old --nosignature '--cacert=/my certificates'\n%end\n"
+    (tmp_path / "a.ks").write_text(carried.with_image(text, "https://h/a", 64 * "0", "a.ks"))
+    assert load(str(tmp_path / "a.ks")).node.cacert == "/my certificates"
 
 
 def test_all_layers_are_in_the_one_initramfs(tmp_path: Path) -> None:
@@ -92,6 +116,9 @@ def test_what_is_missing_is_named(request_: pxe.Request) -> None:
         pxe.manifest_of(request_.image)
     request_.kickstart.write_text("autopart\n")
     with pytest.raises(ImageError, match="has no section %addon org_ovirt_node"):
+        pxe.check(request_)
+    request_.kickstart.write_bytes(b"\xff")
+    with pytest.raises(KickstartProblem, match=r"a\.ks:1: this is not UTF-8 text"):
         pxe.check(request_)
     request_.kickstart.unlink()
     with pytest.raises(ImageError, match=r"a\.ks is not there"):
