@@ -57,11 +57,15 @@ def as_cd(medium: Path) -> Disk:
     return Disk(medium, "medium", "cdrom", readonly=True, properties={"bootindex": 2})
 
 
-def as_stick(context: Context, medium: Path) -> Disk:
-    """The medium copied to a disk, as to a USB stick, which can be written to."""
+def as_stick(context: Context, medium: Path, order: int = 2) -> Disk:
+    """The medium copied to a disk, as to a USB stick, which can be written to.
+
+    A BIOS tries the first disk alone: there the stick's ``order`` has to be 1, as when somebody chooses it in the
+    firmware's menu.
+    """
     stick = context.folder / "stick.raw"
     shutil.copyfile(medium, stick)
-    return Disk(stick, "medium", "scsi", properties={"bootindex": 2})
+    return Disk(stick, "medium", "scsi", properties={"bootindex": order})
 
 
 def with_kickstart(context: Context, text: str) -> Disk:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.vm import artefacts
 from tests.vm.artefacts import NodeImage
 from tests.vm.errors import check, check_equal
+from tests.vm.installer import HOST_ADDRESS
 from tests.vm.media import MEMORY_FOR_ALL, as_cd, as_stick, demo_iso, place_of, started, with_kickstart
 from tests.vm.qemu import Disk, Efi, Machine
 from tests.vm.scenario import Context, scenario
@@ -17,16 +18,18 @@ from tests.vm.steps import GIB, HOSTNAME, INSTALL, PASSWORD, Node, booted_node, 
 
 #: What a kickstart on a medium calls the image beside the installer.
 ON_MEDIUM = "file:/run/install/repo/ovirt-node/{}.squashfs"
+#: An address that QEMU's own DHCP would not give.
+FIXED = "10.0.2.77"
 #: Seconds for a question on the screen.
 SCREEN = 240.0
 KERNEL = "console=tty0 console=ttyS0,115200 ovirt_node.medium=OVIRT_NODE quiet"
 END = r"(?s)(Installed [^\n]*\n)|(The installation has failed[^\n]*)"
 
 
-def target(context: Context) -> Disk:
+def target(context: Context, order: int = 1) -> Disk:
     """A blank disk that is started from first: the medium's turn comes while there is nothing on it."""
     file = artefacts.blank_disk(context.folder / "target.raw", 20 * GIB)
-    return Disk(file, "target", properties={"bootindex": 1})
+    return Disk(file, "target", properties={"bootindex": order})
 
 
 def on_medium(image: NodeImage, more: str = "") -> str:
@@ -141,18 +144,50 @@ def iso_efi_usb(context: Context) -> None:
 def iso_memory(context: Context) -> None:
     """The demo ISO on a disk, as on a USB stick, starts from BIOS, is read into memory by GRUB, and installs."""
     image = artefacts.node_image()
-    stick = as_stick(context, demo_iso(image))
+    disk, stick = target(context, 2), as_stick(context, demo_iso(image), 1)
     before = artefacts.content(stick.file)
     # Nothing on the stick is in use, so the kickstart has to say what is the node's.
-    said = with_kickstart(context, on_medium(image, "ignoredisk --only-use=/dev/disk/by-id/virtio-target\nreboot\n"))
-    with started(context, target(context), stick, said, menu="n", memory=MEMORY_FOR_ALL) as machine:
+    said = with_kickstart(context, on_medium(image, "ignoredisk --only-use=/dev/disk/by-id/virtio-target\npoweroff\n"))
+    with started(context, disk, stick, said, menu="n", memory=MEMORY_FOR_ALL) as machine:
         await_installed(machine)
         check(bool(machine.serial.seen("it was read into memory")), "the medium was not read into memory")
-        node = Node(machine)
-        node.await_login()
+        machine.wait_off(SCREEN)
+    check_equal(artefacts.content(stick.file), before, "the content of the stick")
+    with booted_node(context, disk) as node:
         check_node(node, image)
         node.power_off()
-    check_equal(artefacts.content(stick.file), before, "the content of the stick")
+
+
+@scenario("iso-bios-usb", issues=(7,), limit=900)
+def iso_bios_usb(context: Context) -> None:
+    """The demo ISO on a disk, as on a USB stick, starts from BIOS up to the installer's first question."""
+    medium = demo_iso(artefacts.node_image())
+    with started(context, target(context, 2), as_stick(context, medium, 1)) as machine:
+        machine.serial.wait_for("Your choice .*: ", SCREEN)
+
+
+@scenario("iso-efi-cd", issues=(7,), limit=900)
+def iso_efi_cd(context: Context) -> None:
+    """The demo ISO in a CD drive starts from EFI; a kickstart on a second medium has its network started, as it says.
+
+    What it asks a server for is not there, which ends the installation before a disk is written.
+    """
+    efi = Efi(artefacts.firmware_variables(context.folder / "vars.fd"))
+    disk = target(context)
+    before = artefacts.content(disk.file)
+    served = context.folder / "served"
+    served.mkdir()
+    fixed = f"--bootproto=static --ip={FIXED} --netmask=255.255.255.0 --gateway={HOST_ADDRESS}"
+    with serving(served) as server:
+        text = kickstart(f"{server.base}/missing.squashfs").replace("--bootproto=dhcp", fixed)
+        medium, said = as_cd(demo_iso(artefacts.node_image())), with_kickstart(context, text)
+        with started(context, disk, medium, said, efi=efi) as machine:
+            found = machine.serial.wait_for(END, SCREEN)
+            check(bool(found.group(2)), "an image that is not there was installed")
+            machine.serial.send("ip -brief address\n")
+            machine.serial.wait_for(f"{FIXED}/24", SCREEN)
+    check(bool(server.requests), "the server was not asked")
+    check_equal(artefacts.content(disk.file), before, "the content of the disk")
 
 
 def damaged(medium: Path, image: NodeImage, copy: Path) -> Path:
