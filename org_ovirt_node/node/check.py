@@ -20,6 +20,8 @@ from org_ovirt_node.progress import human
 POOL_LIMIT = 80.0
 #: Room that an update needs on /boot, where no running layer tells (layout/policy.py).
 BOOT_USUAL = 120 * MIB
+#: Paths that one reason names.
+SHOWN = 10
 OK, FAILED, WARN, BAD = "ok", "failed", "warn", "bad"
 
 
@@ -35,6 +37,8 @@ class Facts:
     autoextend: Optional[bool] = None
     journal: Optional[Journal] = None
     fallback: str = ""
+    #: Paths below /etc that were changed after an update that awaits its reboot.
+    etc_later: tuple[str, ...] = ()
     vdsm: Optional[bool] = None
     errors: dict[str, str] = field(default_factory=dict)
 
@@ -261,6 +265,15 @@ def _updates(facts: Facts) -> Group:
             + (f" (the image's version is {one['beside']})" if one.get("beside") else "")
             for one in facts.journal.conflicts
         ]
+    later = []
+    if facts.etc_later:
+        named = [f"/etc/{path}" for path in facts.etc_later[:SHOWN]]
+        more = len(facts.etc_later) - len(named)
+        rest = f" and {more} more" if more else ""
+        later = [
+            f"changed after the update, and not in the new layer: {', '.join(named)}{rest}; "
+            "'nodectl update --cancel' and another update take it along"
+        ]
     return Group(
         "updates",
         "Updates",
@@ -268,6 +281,7 @@ def _updates(facts: Facts) -> Group:
             _result("no_unfinished_update", "No unfinished update", leftovers),
             _result("no_fallback", "No fallback", fallback),
             _result("no_conflicts_in_etc", "No conflicts in /etc", conflicts),
+            _result("no_changes_after_update", "No changes in /etc after the update", later),
         ),
         warns=True,
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Optional, TypeVar
 
 from org_ovirt_node.errors import CommandError, Interrupted, NodeError
-from org_ovirt_node.node import health, journal, mounted, preflight, survey
+from org_ovirt_node.node import etcafter, health, journal, mounted, preflight, survey
 from org_ovirt_node.node.check import BOOT_USUAL, Facts
 from org_ovirt_node.node.layers import NodeState, config, state
 from org_ovirt_node.node.places import Places
@@ -36,6 +36,10 @@ def gather(places: Places) -> Facts:
     node: Optional[NodeState] = None
     if settings:
         node = attempt("node", lambda: state(settings["vg"], places.boot, places.cmdline))
+    update = journal.load(places.state)
+    later: Optional[tuple[str, ...]] = None
+    if update is not None:
+        later = attempt("etc", lambda: etcafter.of_pending(places, node, update.layer, update.etc))
     running = survey.folder_size(places.boot / node.current) if node is not None and node.current else 0
     return Facts(
         vg=settings.get("vg", ""),
@@ -44,8 +48,9 @@ def gather(places: Places) -> Facts:
         boot_free=attempt("boot", lambda: survey.free_bytes(places.boot)),
         boot_need=preflight.need(0, running, boot_exact=False).boot if running else BOOT_USUAL,
         autoextend=attempt("autoextend", autoextend),
-        journal=journal.load(places.state),
+        journal=update,
         fallback=fallback_text(places, node),
+        etc_later=later or (),
         vdsm=vdsm(),
         errors=errors,
     )

@@ -25,7 +25,11 @@ TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass
 class Journal:
-    """One update.  ``done`` are the names of its finished steps, ``added`` the paths it added to shared volumes."""
+    """One update.  ``done`` are the names of its finished steps.
+
+    ``added`` are the paths it added to shared volumes, parents first, with what tells whether somebody changed them
+    since (node/shared.py, marks).
+    """
 
     image: str
     layer: str = ""
@@ -37,7 +41,9 @@ class Journal:
     sha256: str = ""
     size: int = 0
     done: list[str] = field(default_factory=list)
-    added: list[str] = field(default_factory=list)
+    added: dict[str, list[int]] = field(default_factory=dict)
+    #: What the running layer had in /etc when it was merged (node/etcafter.py, marks).
+    etc: dict[str, str] = field(default_factory=dict)
     #: Files of /etc that both sides changed, with what became of them.
     conflicts: list[dict[str, str]] = field(default_factory=list)
     #: When the layer was marked good.

@@ -6,7 +6,8 @@ New is what the new image has and the old one did not: what the user removed is 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from org_ovirt_node.node.copying import copy_attributes, copy_one
@@ -63,19 +64,25 @@ def add(new: Path, live: Path, paths: Sequence[str], ids: IdMap) -> None:
                 target.chmod(mode & 0o7777)
 
 
-def take_back(new: Path, live: Path, paths: Sequence[str]) -> None:
-    """Remove what :func:`add` added and nobody has changed since."""
-    for path in reversed(paths):
-        target, source = live / path, new / path
-        if not os.path.lexists(target) or not os.path.lexists(source):
+def marks(new: Path, paths: Sequence[str]) -> dict[str, list[int]]:
+    """``paths`` with the mode, the size in bytes and the time of change (ns) that :func:`add` gives each of them."""
+    found = {path: (new / path).lstat() for path in paths}
+    return {path: _mark(status) for path, status in found.items()}
+
+
+def take_back(live: Path, added: Mapping[str, list[int]]) -> None:
+    """Remove what :func:`add` added and nobody has changed since; ``added`` are the :func:`marks` of it."""
+    for path, mark in reversed(list(added.items())):
+        target = live / path
+        if not _inside(live, path) or not os.path.lexists(target):
             continue
-        if target.is_dir() and not target.is_symlink():
+        status = target.lstat()
+        if stat.S_ISDIR(status.st_mode):
             if not any(target.iterdir()):
                 target.rmdir()
-        elif _same(source, target):
+        elif _mark(status) == mark:
             target.unlink()
 
 
-def _same(source: Path, target: Path) -> bool:
-    one, other = source.lstat(), target.lstat()
-    return (one.st_mode, one.st_size, one.st_mtime_ns) == (other.st_mode, other.st_size, other.st_mtime_ns)
+def _mark(status: os.stat_result) -> list[int]:
+    return [status.st_mode, status.st_size, status.st_mtime_ns]

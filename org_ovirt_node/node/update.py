@@ -24,6 +24,7 @@ from org_ovirt_node.mounts import mounted, overlaid
 from org_ovirt_node.node import (
     bootstate,
     carry,
+    etcafter,
     etcmerge,
     journal,
     lvm,
@@ -160,6 +161,7 @@ class Update:
     def leftovers(self) -> None:
         """Remove what an earlier update left; an image that it had read back already is taken over."""
         before = journal.load(self.places.state)
+        unfinished = before if before and not before.finished else None
         node = self.prepared.node.state
         release_below(self.places.work)
         name = self.facts.nvr
@@ -169,13 +171,15 @@ class Update:
         gone = remove.remove_leftovers(node, self.places, keep=name if self.reused else "")
         for one in gone:
             self.progress.detail(f"removed {one}, which an unfinished update left")
+        if unfinished and unfinished.image != name:
+            shared.take_back(self.places.live, unfinished.added)
         self.state = self._read_state() if gone else node
         self.journal = journal.Journal(
             image=name,
             previous=node.current,
             source=self.payload.source.name,
             started=time.strftime(journal.TIME, time.gmtime()),
-            added=list(before.added) if before and before.image == name and not before.finished else [],
+            added=unfinished.added if unfinished and unfinished.image == name else {},
         )
         journal.save(self.journal, self.places.state)
 
@@ -266,6 +270,8 @@ class Update:
 
     def merge_etc(self) -> None:
         """Merge /etc: the old image's, the node's and the new image's."""
+        # Before it is read: what is changed meanwhile is told too.
+        self.journal.etc = etcafter.marks(self.places.upper)
         with etcmerge.prepared(self.places.image_tree, self.places.live / "etc", self.tree) as merge:
             self.journal.conflicts = merge.execute(self.root, self.prepared.node.shared)
             self.ids = merge.ids
@@ -287,7 +293,7 @@ class Update:
     def _add_to_shared(self, new: Path, ids: IdMap) -> None:
         """What ``new`` has for the shared volumes and the old image had not."""
         added = shared.additions(new, self.places.image_tree, self.places.live, self.prepared.node.shared)
-        self.journal.added = list(dict.fromkeys([*self.journal.added, *added]))
+        self.journal.added |= shared.marks(new, added)
         # Before the first of them is written, so that they can be taken back.
         journal.save(self.journal, self.places.state)
         shared.add(new, self.places.live, added, ids)

@@ -6,8 +6,7 @@ import logging
 from contextlib import ExitStack
 from dataclasses import replace
 
-from org_ovirt_node.errors import CommandError, Interrupted, NodeError
-from org_ovirt_node.install.root import image_tree
+from org_ovirt_node.errors import Interrupted, NodeError
 from org_ovirt_node.node import bootstate, carry, inhibit, journal, lock, lvm, mounted, remove, shared
 from org_ovirt_node.node.layers import NodeState, config, state
 from org_ovirt_node.node.places import Places
@@ -121,23 +120,17 @@ def undo(places: Places) -> tuple[str, ...]:
         # Before anything that the layer needs is taken away.
         bootstate.set_default(places.boot, node.boot.good)
         node = _state(places)
-    _take_back_added(node, places)
+    _take_back_added(places)
     return remove.remove_leftovers(node, places)
 
 
-def _take_back_added(node: NodeState, places: Places) -> None:
+def _take_back_added(places: Places) -> None:
     """Remove from the shared volumes what the update added, as long as nobody changed it."""
     last = journal.load(places.state)
-    image = node.group.find(last.image) if last else None
-    if last is None or not last.added or image is None or not image.sha256:
-        return
-    try:
-        with image_tree(f"{places.dev}/{node.group.name}/{image.name}", places.work) as tree:
-            shared.take_back(tree, places.live, last.added)
-    except CommandError as exc:
-        log.warning("what was added to the shared volumes stays: %s", exc)
-    last.added = []
-    journal.save(last, places.state)
+    if last is not None and last.added:
+        shared.take_back(places.live, last.added)
+        last.added = {}
+        journal.save(last, places.state)
 
 
 def _state(places: Places) -> NodeState:
@@ -168,7 +161,7 @@ def cancel(progress: Progress, places: Places) -> str:
         if pending and (last is None or last.layer != pending or last.good or last.reason):
             return f"{pending} is not tried any more; it was no new update, and nothing was removed"
         mounted.release_below(places.work)
-        _take_back_added(_state(places), places)
+        _take_back_added(places)
         if pending:
             progress.detail(f"removing {pending}")
             _remove_pending(_state(places), pending, places)

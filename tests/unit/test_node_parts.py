@@ -181,7 +181,8 @@ def test_a_battery_alone_is_noticed(tmp_path: Path, supplies: dict[str, tuple[st
 
 
 def test_the_journal_comes_back_as_it_was_and_a_damaged_one_is_none(tmp_path: Path) -> None:
-    made = journal.Journal("n-2", "n-2+1", added=["var/x"], conflicts=[{"path": "/etc/x"}], done=["image"])
+    added = {"var/x": [0o100644, 3, 5]}
+    made = journal.Journal("n-2", "n-2+1", added=added, conflicts=[{"path": "/etc/x"}], done=["image"])
     journal.save(made, tmp_path)
     assert journal.load(tmp_path) == made
     assert (tmp_path / journal.FILE).stat().st_mode & 0o777 == 0o600
@@ -251,11 +252,12 @@ def test_shared_volumes_get_what_is_new_and_lose_nothing(tmp_path: Path) -> None
     (live / "var/out").symlink_to(tmp_path)
     found = shared.additions(new, old, live, ["/var"])
     assert found == ["var/lib/fresh", "var/lib/fresh/state"]
+    marks = shared.marks(new, found)
     shared.add(new, live, found, IdMap(uids={0: 77}))
     assert (live / "var/lib/fresh/state").stat().st_uid == 77
     assert (live / "var/lib/taken").read_text() == "user"
     assert not (live / "var/lib/removed").exists() and not (tmp_path / "evil").exists()
-    shared.take_back(new, live, found)
+    shared.take_back(live, marks)
     assert not (live / "var/lib/fresh").exists()
 
 

@@ -21,7 +21,7 @@ from org_ovirt_node.boot import bls, cpio, trial
 from org_ovirt_node.errors import BootError, Interrupted, NodeError, StorageError
 from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.mounts import mounted
-from org_ovirt_node.node import journal, lvm, survey, update_run
+from org_ovirt_node.node import journal, lvm, packages, survey, update_run
 from org_ovirt_node.node.layers import state
 from org_ovirt_node.node.merge.execute import Outcome
 from org_ovirt_node.node.merge.execute import execute as execute_merge
@@ -163,7 +163,7 @@ def test_what_the_image_brings_for_shared_volumes_is_added_and_nothing_overwritt
     assert (live / "lib/new/state").read_text() == "new\n"
     assert (live / "log/new").read_text() == "new\n"
     assert (live / "lib/old").read_text() == "old\n"
-    assert done.journal.added == ["var/lib/new", "var/lib/new/state", "var/log/new"]
+    assert list(done.journal.added) == ["var/lib/new", "var/lib/new/state", "var/log/new"]
 
 
 def test_roots_home_goes_along_and_other_paths_when_they_are_kept(node: FakeNode) -> None:
@@ -475,6 +475,35 @@ def test_what_an_update_added_and_a_user_changed_stays(node: FakeNode) -> None:
     (node.places.live / "var/log/new").write_text("changed by a user\n")
     update_run.cancel(Silent(), node.places)
     assert (node.places.live / "var/log/new").read_text() == "changed by a user\n"
+
+
+def test_what_kept_packages_put_on_var_is_taken_back(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = packages.Package("tool.deb", "tool", "1", 1)
+
+    def install(_packages: object, _places: object, root: Path) -> list[str]:
+        (root / "var/lib/tool").mkdir(parents=True)
+        for name in ("state", "used"):
+            (root / "var/lib/tool" / name).write_text("new\n")
+        return []
+
+    monkeypatch.setattr(packages, "kept", lambda _places: (package,))
+    monkeypatch.setattr(packages, "install", install)
+    run(node)
+    state = node.places.live / "var/lib/tool"
+    assert (state / "state").read_text() == "new\n"
+    (state / "used").write_text("by its service\n")
+    update_run.cancel(Silent(), node.places)
+    assert [path.name for path in state.iterdir()] == ["used"]
+
+
+def test_what_a_killed_update_put_on_var_is_taken_back_before_another_image_comes(node: FakeNode) -> None:
+    place = node.places.live / "var/lib/first"
+    place.write_text("of the first image\n")
+    status = place.lstat()
+    mark = [status.st_mode, status.st_size, status.st_mtime_ns]
+    journal.save(journal.Journal("first-1-1", added={"var/lib/first": mark}), node.places.state)
+    run(node)
+    assert not place.exists()
 
 
 def test_the_running_layer_is_never_taken_for_a_leftover(node: FakeNode) -> None:
