@@ -128,6 +128,7 @@ def edit(request: EditRequest, progress: Progress) -> build.BuiltImage:
         target = request.output / f"{record.nvr}{publish.IMAGE}"
         if target.exists():
             raise ImageError(f"{target} is there already", hint="Give the new image another name with --set-nvr.")
+        minimum = _minimum(request.image, facts.nvr, progress)
         epoch = epoch_of(record)
         request.output.mkdir(parents=True, exist_ok=True)
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".edit-", dir=request.output)))
@@ -137,7 +138,7 @@ def edit(request: EditRequest, progress: Progress) -> build.BuiltImage:
         with watch.stage("node"):
             record = finish(before, tree, wanted, record, request.profile, epoch, progress)
         _say_packages(before, tree, progress)
-        made = _as_build(request, record, facts)
+        made = _as_build(request, record, facts, minimum)
         return build.pack(tree, work, made, record.kernel, epoch, progress, watch)
 
 
@@ -232,9 +233,11 @@ def _say_packages(before: Path, after: Path, progress: Progress) -> None:
         progress.detail(line)
 
 
-def _as_build(request: EditRequest, record: runtime.ImageRecord, facts: ImageFacts) -> build.BuildRequest:
+def _as_build(
+    request: EditRequest, record: runtime.ImageRecord, facts: ImageFacts, minimum: tuple[int, int]
+) -> build.BuildRequest:
     """The request by which building would have made the new image."""
-    disk, memory = _minimum(request.image, facts.nvr)
+    disk, memory = minimum
     return build.BuildRequest(
         profile=Profile(record.name, record.boot_args, minimum_disk=disk, minimum_memory=memory),
         version=record.version,
@@ -248,10 +251,12 @@ def _as_build(request: EditRequest, record: runtime.ImageRecord, facts: ImageFac
     )
 
 
-def _minimum(image: Path, nvr: str) -> tuple[int, int]:
+def _minimum(image: Path, nvr: str, progress: Progress) -> tuple[int, int]:
     """What a host must have (disk and memory, bytes): of the manifest beside ``image``, where that is its own."""
     beside = image.with_suffix(publish.MANIFEST)
-    if not beside.is_file():
-        return 0, 0
-    manifest = manifests.parse(beside.read_bytes(), str(beside))
-    return (manifest.minimum_disk, manifest.minimum_memory) if manifest.nvr == nvr else (0, 0)
+    found = manifests.parse(beside.read_bytes(), str(beside)) if beside.is_file() else None
+    if found is not None and found.nvr == nvr:
+        return found.minimum_disk, found.minimum_memory
+    why = f"{beside.name} is that of {found.nvr}" if found else f"there is no {beside.name} beside the image"
+    progress.detail(f"Warning: {why}, so the new image asks a host for no minimum of disk and memory.")
+    return 0, 0

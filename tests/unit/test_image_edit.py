@@ -167,8 +167,31 @@ def test_a_hash_tree_and_what_a_host_must_have_come_along(image: Path, tmp_path:
         [sys.executable, "-m", "org_ovirt_node.cli.image", "verify", str(made)], cwd=PROJECT, check=False
     )
     assert checked.returncode == 0
-    plain = edited(image, "--output", tmp_path / "plain", "--add-boot-arg", "audit=1")
-    assert parse(plain.with_suffix(".json").read_bytes(), "m").verity is None, "one without a tree gets none"
+
+
+@pytest.mark.parametrize("beside", ["", "other-1.0-1"])
+def test_without_its_manifest_an_image_is_edited_and_what_is_lost_is_said(
+    image: Path, tmp_path: Path, beside: str
+) -> None:
+    own = tmp_path / "small-1.0-1.squashfs"
+    own.symlink_to(image)
+    if beside:
+        manifest = Manifest(beside, own.name, 4096, 64 * "0", "tree", "6.1", "2024-01-01T00:00:00Z")
+        (tmp_path / "small-1.0-1.json").write_text(as_text(replace(manifest, minimum_disk=1 << 40)))
+    done = run(own, "--output", tmp_path / "out", "--add-boot-arg", "audit=1")
+    assert done.returncode == 0, done.stderr
+    said = parse(Path(done.stdout.strip()).with_suffix(".json").read_bytes(), "m")
+    assert (said.minimum_disk, said.minimum_memory, said.verity) == (0, 0, None)
+    why = f"small-1.0-1.json is that of {beside}" if beside else "there is no small-1.0-1.json beside the image"
+    assert f"Warning: {why}, so the new image asks a host for no minimum" in done.stderr
+
+
+def test_a_manifest_that_cannot_be_read_ends_it(image: Path, tmp_path: Path) -> None:
+    (tmp_path / "small-1.0-1.squashfs").symlink_to(image)
+    (tmp_path / "small-1.0-1.json").write_text("{")
+    done = run(tmp_path / "small-1.0-1.squashfs", "--output", tmp_path / "out", "--add-boot-arg", "audit=1")
+    assert done.returncode == 1 and "small-1.0-1.json" in done.stderr and len(done.stderr.splitlines()) <= 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_liveos_image_stays_one(image: Path, tmp_path: Path) -> None:
