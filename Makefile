@@ -54,16 +54,16 @@ demo-iso: ## an installer ISO of the demo image, in build/iso: make demo-iso [IM
 	$(PYTHON) -m org_ovirt_node.media.demo build/iso $(if $(IMAGE),"$(IMAGE)") $(if $(KS),--kickstart "$(KS)")
 
 iso: ## an ISO from a distribution's, in build/iso: make iso BOOT_ISO=boot.iso IMAGE=node-1.0-1.squashfs [KS=FILE]
-	@test -n "$(BOOT_ISO)" -a -n "$(IMAGE)" || { echo "iso: make iso BOOT_ISO=FILE IMAGE=FILE" >&2; exit 2; }
+	@test -n "$(BOOT_ISO)" -a -n "$(IMAGE)" || { echo "iso: a distribution's boot.iso and an image have to be named: make iso BOOT_ISO=FILE IMAGE=FILE [KS=FILE]" >&2; exit 2; }
 	$(PYTHON) -m org_ovirt_node.cli.image derive "$(BOOT_ISO)" "$(IMAGE)" $(if $(KS),--kickstart "$(KS)") \
-		--output "build/iso/$(basename $(notdir $(IMAGE))).iso"
+		--output "build/iso/$(basename $(notdir $(IMAGE))).iso" --replace
 
 image-rpm: ## an update RPM of an image, in build/rpm: make image-rpm IMAGE=node-1.0-1.squashfs
 	@test -n "$(IMAGE)" || { echo "image-rpm: no image is named: make image-rpm IMAGE=FILE" >&2; exit 2; }
 	$(PYTHON) -m org_ovirt_node.cli.image rpm "$(IMAGE)" --output build/rpm
 
 pxe-tree: ## what machines install themselves from: make pxe-tree OUT=DIR IMAGE=FILE URL=http://HOST/PATH [KS=FILE]
-	@test -n "$(OUT)" -a -n "$(IMAGE)" -a -n "$(URL)" || { echo "pxe-tree: make pxe-tree OUT=DIR IMAGE=FILE URL=http://HOST/PATH" >&2; exit 2; }
+	@test -n "$(OUT)" -a -n "$(IMAGE)" -a -n "$(URL)" || { echo "pxe-tree: folder, image and address have to be named: make pxe-tree OUT=DIR IMAGE=FILE URL=http://HOST/PATH" >&2; exit 2; }
 	$(PYTHON) -m org_ovirt_node.cli.image pxe "$(IMAGE)" --output "$(OUT)" --url "$(URL)" $(if $(KS),--kickstart "$(KS)")
 
 install: ## the add-on into DESTDIR

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Optional, Protocol, TextIO
 
 from org_ovirt_node.kickstart.units import human_size
 
-#: Seconds between two reports of the same transfer.
+#: Seconds between two reports of the same transfer, and of a file that another program writes.
 INTERVAL = 0.5
+GROWTH_INTERVAL = 2.0
 
 
 class Progress(Protocol):
@@ -133,3 +137,22 @@ class JsonProgress:
     def transferred(self, done: int, total: Optional[int]) -> None:
         if self.meter.due(done, total):
             self._emit(event="transfer", done=done, total=total)
+
+
+@contextmanager
+def growing(file: Path, progress: Progress) -> Iterator[None]:
+    """Report the size of ``file`` while the block waits for a program that writes it."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(GROWTH_INTERVAL):
+            with suppress(FileNotFoundError):  # not begun yet
+                progress.transferred(file.stat().st_size, None)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()

@@ -38,7 +38,9 @@ def run_diff(options: argparse.Namespace) -> int:
 
     if not (options.one.is_dir() and options.other.is_dir()):
         keep_private()
+    progress = Silent() if options.json else common.progress_for(options)
     with opened(options.one) as before, opened(options.other) as after:
+        progress.step("compare", f"Comparing {options.one} with {options.other}")
         difference = compare(before, after)
     print(json.dumps(as_dict(difference)) if options.json else as_text(difference))
     return 0

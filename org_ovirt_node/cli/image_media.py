@@ -59,7 +59,7 @@ def run_iso(options: argparse.Namespace) -> int:
     from org_ovirt_node.media import iso
 
     text = fetch(str(options.kickstart)) if options.kickstart else ""
-    request = iso.Request(options.file, options.output, options.label, text)
+    request = iso.Request(options.file, options.output, options.label, text, options.replace)
     iso.check(request)
     progress = common.progress_for(options)
     with workshop(options, progress) as (installer, work):
@@ -74,7 +74,8 @@ def run_derive(options: argparse.Namespace) -> int:
     from org_ovirt_node.media import derive
 
     text = fetch(str(options.kickstart)) if options.kickstart else ""
-    request = derive.Request(options.boot_iso, options.file, options.output, runtime.PACKAGE.parent, text)
+    source = runtime.PACKAGE.parent
+    request = derive.Request(options.boot_iso, options.file, options.output, source, text, options.replace)
     print(derive.make(request, common.progress_for(options)).path)
     return 0
 
@@ -110,6 +111,7 @@ def add(commands: Any) -> None:
     two.add_argument("file", type=Path, metavar="IMAGE")
     two.add_argument("--output", type=Path, required=True, metavar="FILE", help="the new ISO image")
     two.add_argument("--kickstart", type=Path, metavar="FILE", help="install as this says (default: only the image is)")
+    two.add_argument("--replace", action="store_true", help="write over an ISO image of that name")
     two.set_defaults(action=run_derive)
     four = commands.add_parser(
         "pxe",
@@ -134,6 +136,7 @@ def add(commands: Any) -> None:
     one.add_argument(
         "--kickstart", type=Path, metavar="FILE", help="install as this says, without a question (default: ask)"
     )
+    one.add_argument("--replace", action="store_true", help="write over an ISO image of that name")
     one.add_argument("--label", default=LABEL, help="its volume label (default: %(default)s)")
     one.add_argument("--profile", default="demo-node", help="the profile that the image was built from")
     one.set_defaults(action=run_iso)

@@ -35,7 +35,7 @@ from org_ovirt_node.mounts import overlaid
 from org_ovirt_node.payload.facts import LIVEOS, TREE
 from org_ovirt_node.payload.manifest import Manifest
 from org_ovirt_node.payload.verity import INSTALL, append_tree
-from org_ovirt_node.progress import Progress, human
+from org_ovirt_node.progress import Progress, growing, human
 from org_ovirt_node.run import run
 
 log = logging.getLogger(__name__)
@@ -227,14 +227,15 @@ def keep_etc(tree: Path) -> None:
     run(["cp", "-a", tree / "etc", kept])
 
 
-def _write(tree: Path, work: Path, request: BuildRequest, kernel: str, epoch: int) -> Manifest:
+def _write(tree: Path, work: Path, request: BuildRequest, kernel: str, epoch: int, progress: Progress) -> Manifest:
     """The image file with its hash tree, under its name only when it is complete, and what goes beside it."""
     with publish.unfinished(request.output / (request.nvr + publish.IMAGE)) as partial:
         options = {"compression": request.compression}
-        if request.form == LIVEOS:
-            squash.pack_liveos(tree, partial, work / "liveos", level=request.level, epoch=epoch, **options)
-        else:
-            squash.pack(tree, partial, level=request.level, epoch=epoch, **options)
+        with growing(partial, progress):
+            if request.form == LIVEOS:
+                squash.pack_liveos(tree, partial, work / "liveos", level=request.level, epoch=epoch, **options)
+            else:
+                squash.pack(tree, partial, level=request.level, epoch=epoch, **options)
         verity = append_tree(partial) if request.verity else None
         size, sha256 = publish.digest_of(partial)
         manifest = Manifest(
@@ -261,7 +262,7 @@ def pack(
     lost = squash.warn_about_acls(tree, progress)
     progress.step("squashfs", f"Writing {request.nvr}.squashfs ({request.compression})")
     with watch.stage("squashfs"):
-        made = _write(tree, work, request, kernel, epoch)
+        made = _write(tree, work, request, kernel, epoch, progress)
     facts = summary.summarize(tree)
     image = request.output / made.file
     progress.step("done", f"{image}: {human(made.size)}, SHA-256 {made.sha256}")

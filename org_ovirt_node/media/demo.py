@@ -32,10 +32,9 @@ def main() -> int:
     made.add_argument("--kickstart", metavar="FILE", help="install as this says, without a question")
     options = made.parse_args()
     image = options.image or build(options.folder)
-    output = options.folder / f"{image.name[: -len('.squashfs')]}.iso"
-    output.unlink(missing_ok=True)
+    output = options.folder / f"{image.name.removesuffix('.squashfs')}.iso"
     more = ["--kickstart", options.kickstart] if options.kickstart else []
-    return program.main(["iso", str(image), "--output", str(output), *more])
+    return program.main(["iso", str(image), "--output", str(output), "--replace", *more])
 
 
 if __name__ == "__main__":

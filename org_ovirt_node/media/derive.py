@@ -58,6 +58,7 @@ class Request:
     output: Path
     source: Path
     kickstart: str = ""
+    replace: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _appended(system: str, files: frozenset[str]) -> bool:
 
 def make(request: Request, progress: Progress) -> Made:
     """Make the ISO; it gets its name when it is complete.  Raises ImageError and CommandError."""
-    finish.check(request.image, request.output)
+    finish.check(request.image, request.output, replace=request.replace)
     if not (request.source / "data/anaconda").is_dir():
         raise ImageError("the add-on's files are not there", hint="Run it from a checkout: make iso.")
     found = look(request.boot_iso)

@@ -22,10 +22,12 @@ class Made:
     sha256: str
 
 
-def check(image: Path, output: Path) -> None:
-    """Refuse to write over a file, and to go without an image.  Raises ImageError."""
-    if output.exists():
-        raise ImageError(f"{output} is there already", hint="Remove it, or name another file.")
+def check(image: Path, output: Path, *, replace: bool = False) -> None:
+    """Refuse to write over a file (but with ``replace``), and to go without an image.  Raises ImageError."""
+    if output.is_dir():
+        raise ImageError(f"{output} is a folder", hint="Name the file that is to be made.")
+    if output.exists() and not replace:
+        raise ImageError(f"{output} is there already", hint="Remove it, name another file, or add --replace.")
     if not image.is_file():
         raise ImageError(f"there is no image {image}", hint="Build one with 'ovirt-node-image build'.")
 

@@ -44,6 +44,7 @@ class Request:
     output: Path
     label: str = LABEL
     kickstart: str = ""
+    replace: bool = False
 
 
 def check(request: Request) -> None:
@@ -52,7 +53,7 @@ def check(request: Request) -> None:
         raise ImageError(
             f"{request.label!r} cannot be a volume label", hint="Accepted are 1 to 32 capital letters, digits and _."
         )
-    finish.check(request.image, request.output)
+    finish.check(request.image, request.output, replace=request.replace)
     if request.kickstart:
         carried.with_image(request.kickstart, "", "", THE_KICKSTART)
 

@@ -182,6 +182,19 @@ def test_a_transfer_shows_bytes_rate_and_time_left() -> None:
     assert meter.due(100 << 20, 100 << 20)
 
 
+def test_a_file_that_another_program_writes_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "GROWTH_INTERVAL", 0.01)
+    out, file = io.StringIO(), tmp_path / "file"
+    with progress.growing(file, progress.JsonProgress(out)):
+        file.write_bytes(b"x" * 4096)
+        deadline = time.monotonic() + 10
+        while not out.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert json.loads(out.getvalue().splitlines()[0]) in (
+        {"event": "transfer", "done": done, "total": None} for done in (0, 4096)
+    )
+
+
 def test_json_progress_is_one_object_per_line() -> None:
     out = io.StringIO()
     shown = progress.JsonProgress(out)

@@ -177,6 +177,14 @@ def test_the_command_takes_a_kickstart_of_ones_own(tmp_path: Path, capsys: pytes
     assert extracted(output, derive.KICKSTART, tmp_path).decode() == mine.format(header)
     assert program.main([*argv, "--output", str(output)]) == 1
     assert "there already" in capsys.readouterr().err
+    kickstart.write_text(kickstart.read_text().replace("liveimg", "url"))
+    before = output.read_bytes()
+    assert program.main([*argv, "--kickstart", str(kickstart), "--output", str(output), "--replace"]) == 1
+    assert output.read_bytes() == before, "what cannot be made takes nothing away"
+    assert program.main([*argv, "--output", str(output), "--replace"]) == 0
+    assert output.read_bytes() != before
+    assert program.main([*argv, "--output", str(tmp_path), "--replace"]) == 1
+    assert "is a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

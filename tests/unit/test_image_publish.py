@@ -17,6 +17,7 @@ from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.payload import minimum
 from org_ovirt_node.payload.choose import open_payload
 from org_ovirt_node.payload.manifest import Manifest
+from org_ovirt_node.progress import Silent
 
 EPOCH = 1_700_000_000
 GIB = 1 << 30
@@ -50,7 +51,7 @@ def write(root: Path, output: Path, form: str = "tree", verity: bool = True, **s
     )
     work = output.with_name(output.name + "-work")
     work.mkdir()
-    return build._write(root, work, request, "6.1.0", EPOCH)
+    return build._write(root, work, request, "6.1.0", EPOCH, Silent())
 
 
 @pytest.mark.parametrize("form", build.FORMS)
