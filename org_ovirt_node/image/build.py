@@ -227,17 +227,20 @@ def keep_etc(tree: Path) -> None:
     run(["cp", "-a", tree / "etc", kept])
 
 
-def _write(tree: Path, work: Path, request: BuildRequest, kernel: str, epoch: int, progress: Progress) -> Manifest:
+def _write(
+    tree: Path, work: Path, request: BuildRequest, kernel: str, epoch: int, progress: Progress, watch: Stopwatch
+) -> Manifest:
     """The image file with its hash tree, under its name only when it is complete, and what goes beside it."""
     with publish.unfinished(request.output / (request.nvr + publish.IMAGE)) as partial:
         options = {"compression": request.compression}
-        with growing(partial, progress):
+        with watch.stage("squashfs"), growing(partial, progress):
             if request.form == LIVEOS:
                 squash.pack_liveos(tree, partial, work / "liveos", level=request.level, epoch=epoch, **options)
             else:
                 squash.pack(tree, partial, level=request.level, epoch=epoch, **options)
-        verity = append_tree(partial) if request.verity else None
-        size, sha256 = publish.digest_of(partial)
+        with watch.stage("digests"):
+            verity = append_tree(partial) if request.verity else None
+            size, sha256 = publish.digest_of(partial)
         manifest = Manifest(
             nvr=request.nvr,
             file=request.nvr + publish.IMAGE,
@@ -261,8 +264,7 @@ def pack(
     """Stage 3, and what there is to say of the image."""
     lost = squash.warn_about_acls(tree, progress)
     progress.step("squashfs", f"Writing {request.nvr}.squashfs ({request.compression})")
-    with watch.stage("squashfs"):
-        made = _write(tree, work, request, kernel, epoch, progress)
+    made = _write(tree, work, request, kernel, epoch, progress, watch)
     facts = summary.summarize(tree)
     image = request.output / made.file
     progress.step("done", f"{image}: {human(made.size)}, SHA-256 {made.sha256}")

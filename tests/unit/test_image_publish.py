@@ -51,7 +51,7 @@ def write(root: Path, output: Path, form: str = "tree", verity: bool = True, **s
     )
     work = output.with_name(output.name + "-work")
     work.mkdir()
-    return build._write(root, work, request, "6.1.0", EPOCH, Silent())
+    return build._write(root, work, request, "6.1.0", EPOCH, Silent(), build.Stopwatch())
 
 
 @pytest.mark.parametrize("form", build.FORMS)
