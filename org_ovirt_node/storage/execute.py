@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 FORMATS = {Role.BIOSBOOT: "biosboot", Role.ESP: "efi", Role.PV: "lvmpv"}
 #: The part of a master boot record that holds code (UEFI specification 2.10, table 5.1).
 BOOT_CODE = 440
+#: int 0x18 (BIOS Boot Specification 1.01, 6.7: this device boots nothing, take the next one), and hlt for ever where
+#: that comes back.  A GPT disk bears the mark of a boot sector, and a BIOS would jump into zeros.
+BOOTS_NOTHING = b"\xcd\x18\xf4\xeb\xfd"
 
 
 @dataclass(frozen=True)
@@ -299,9 +302,9 @@ def drop_incomplete(wiped: Collection[str]) -> bool:
 
 
 def clear_boot_code(disk: str) -> None:
-    """Remove an earlier boot loader's code, so that an interrupted installation never looks bootable."""
+    """Remove an earlier boot loader's code: after an interrupted installation the firmware tries the next device."""
     with Path(disk).open("r+b") as device:
-        device.write(bytes(BOOT_CODE))
+        device.write(BOOTS_NOTHING.ljust(BOOT_CODE, b"\0"))
         device.flush()
         os.fsync(device.fileno())
 

@@ -21,6 +21,8 @@ BIOS_BOOT = uuid.UUID("21686148-6449-6e6f-744e-656564454649")
 LVM = uuid.UUID("e6d6d379-f507-44c2-a23c-238f2a3df928")
 #: Bytes of the MBR that hold boot code (GRUB puts its own there).
 BOOT_CODE = 440
+#: Code that has the BIOS go on to its next device: int 0x18, hlt, and a jump back to that.
+BOOTS_NOTHING = bytes.fromhex("cd18 f4 ebfd")
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,9 @@ def read(disk: IO[bytes], size: int) -> Optional[tuple[Partition, ...]]:
 
 
 def boot_code(disk: IO[bytes]) -> bool:
-    """A BIOS that starts this disk finds code in its first sector."""
+    """A BIOS that starts this disk finds code in its first sector, and more than that there is nothing to start."""
     disk.seek(0)
-    return bool(disk.read(BOOT_CODE).strip(b"\0"))
+    return disk.read(BOOT_CODE).rstrip(b"\0") not in (b"", BOOTS_NOTHING)
 
 
 def _table(disk: IO[bytes], sector: int, size: int) -> Optional[tuple[Partition, ...]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from org_ovirt_node.storage.execute import clear_boot_code
 from tests.crash import gpt, grubview, lvmtext, report, thin
 from tests.crash.judge import NODE, Verdict, unexpected
 
@@ -147,6 +148,22 @@ def test_a_partition_table_or_its_copy_is_read(tmp_path: Path, spoil: list[int],
         parts = gpt.read(disk, len(data))
         assert not gpt.boot_code(disk)
     assert parts is None if found is None else parts == (gpt.Partition(1, gpt.LVM, 64 * SECTOR, 64 * SECTOR),)
+
+
+@pytest.mark.parametrize(
+    ("code", "found"), [(b"\xcd", False), (b"\xeb\x63\x90", True), (b"\xcd\x18\xf4\xeb\xfd\x90", True)]
+)
+def test_boot_code_that_starts_nothing_is_none(tmp_path: Path, code: bytes, found: bool) -> None:
+    file = tmp_path / "disk"
+    file.write_bytes(b"\x90" * SECTOR)
+    clear_boot_code(str(file))
+    with file.open("r+b") as disk:
+        assert disk.read(5) == bytes.fromhex("cd18 f4 ebfd") and not gpt.boot_code(disk)
+        disk.seek(0)
+        disk.write(code)
+        disk.flush()
+        assert gpt.boot_code(disk) == found
+    assert file.read_bytes()[440:] == b"\x90" * (SECTOR - 440)
 
 
 def test_a_menu_without_its_end_is_broken() -> None:
