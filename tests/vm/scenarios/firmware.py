@@ -16,6 +16,7 @@ from tests.vm.steps import (
     booted_node,
     check_root,
     expect_refusal,
+    install_node,
     installed,
     kickstart,
     provide_payload,
@@ -25,6 +26,9 @@ from tests.vm.steps import (
 
 #: What the installer calls its entry among the firmware's.
 ENTRY = "oVirt Node"
+#: An entry of somebody else's, and the type of EFI system partitions (UEFI 2.10, table 5.7).
+STALE = "Older"
+ESP_GUID = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"
 SHIM = r"\EFI\DEBIAN\SHIMX64.EFI"
 
 
@@ -75,13 +79,27 @@ def install_efi(context: Context) -> None:
 
 @scenario("install-efi-reinstall", issues=(4,))
 def install_efi_reinstall(context: Context) -> None:
-    """However often a machine is installed, its firmware has one boot entry of ours, and other entries stay."""
+    """However often a machine is installed, its firmware has one boot entry of ours, and other entries stay.
+
+    But for one that leads to a partition which the installation removes.
+    """
     image = artefacts.node_image()
     target = target_disk(context)
     efi = new_machine(context)
-    for turn in ("first", "second"):
-        found = install(context, efi, image, target)
-        check_equal(len(found), 1, f"the number of boot entries of ours after the {turn} installation: {found}")
+    check_equal(len(install(context, efi, image, target)), 1, "the number of boot entries of ours")
+    with running_installer(context.folder, efi=efi) as installer:
+        shell = installer.shell
+        url = provide_payload(installer, image.path, context.folder)
+        disk = installer.attach(target)
+        part = shell.text(f"lsblk --noheadings --raw -o PARTN,PARTTYPE {disk} | sed -n 's/ {ESP_GUID}$//p'")
+        shell.run(f"efibootmgr --create --disk $(realpath {disk}) --part {part} --label {STALE} --loader '{SHIM}'")
+        check(STALE in shell.text("efibootmgr"), "the firmware has not taken an entry")
+        install_node(installer, context, kickstart(url, check_line=f"--sha256={image.sha256}"))
+        found = entries(shell)
+        check_equal(len(found), 1, f"the number of boot entries of ours after the second installation: {found}")
+        left = shell.text("efibootmgr")
+        check(STALE not in left, f"an entry for the old system partition is left: {left}")
+        installer.power_off()
     with booted_node(context, target, efi=efi) as node:
         check_booted_by_entry(node.shell)
         check("UiApp" in node.shell.text("efibootmgr"), "the firmware's own entries are gone")
