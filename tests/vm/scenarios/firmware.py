@@ -91,7 +91,9 @@ def install_efi_reinstall(context: Context) -> None:
         shell = installer.shell
         url = provide_payload(installer, image.path, context.folder)
         disk = installer.attach(target)
-        part = shell.text(f"lsblk --noheadings --raw -o PARTN,PARTTYPE {disk} | sed -n 's/ {ESP_GUID}$//p'")
+        shell.run("udevadm settle --timeout=60", 120)
+        rows = [row.split() for row in shell.text(f"lsblk --noheadings --list -o PARTN,PARTTYPE {disk}").splitlines()]
+        (part,) = [row[0] for row in rows if row[-1:] == [ESP_GUID]]
         shell.run(f"efibootmgr --create --disk $(realpath {disk}) --part {part} --label {STALE} --loader '{SHIM}'")
         check(STALE in shell.text("efibootmgr"), "the firmware has not taken an entry")
         install_node(installer, context, kickstart(url, check_line=f"--sha256={image.sha256}"))
