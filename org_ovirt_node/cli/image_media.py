@@ -32,6 +32,10 @@ def installer_for(options: argparse.Namespace, progress: Progress) -> Installer:
 @contextmanager
 def workshop(options: argparse.Namespace, progress: Progress) -> Iterator[tuple[Installer, Path]]:
     """The installer that the options name, and a folder beside their output to work in, whose mounts stay in it."""
+    from org_ovirt_node.media import layers
+
+    # Before what takes minutes.
+    layers.check_image(options.file)
     installer = installer_for(options, progress)
     keep_private()
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,9 @@ from org_ovirt_node.image.contents import opened
 from org_ovirt_node.image.installer import SITE_PACKAGES, Installer, kernel_of
 from org_ovirt_node.media import early
 from org_ovirt_node.mounts import bound, mounted
+from org_ovirt_node.payload import squashfs
+from org_ovirt_node.payload.facts import TREE
+from org_ovirt_node.payload.sources import open_source
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
 
@@ -44,11 +47,23 @@ def data_folder() -> Path:
     raise ImageError("the data files of installer media are not there", hint="Run it from a checkout.")
 
 
+def check_image(image: Path) -> None:
+    """Refuse an image that an installer cannot run on.  Raises ImageError, and PayloadError for what is no image."""
+    with open_source(image.resolve().as_uri()) as source:
+        form = squashfs.inspect(source).form
+    if form != TREE:
+        raise ImageError(
+            f"{image} has its root in a file system inside it (form {form}), and an installer runs on a root tree",
+            hint="Build an image of form tree from it: 'ovirt-node-image build --root IMAGE'.",
+        )
+
+
 def build(image: Path, installer: Installer, work: Path, progress: Progress) -> Parts:
     """Make the parts in the folder ``work`` from the node image ``image`` (form ``tree``) and the installer's delta.
 
     Raises ImageError and CommandError.
     """
+    check_image(image)
     work.mkdir(parents=True, exist_ok=True)
     parts = Parts(work / "vmlinuz", work / "initrd.img", (work / CODE_LAYER, installer.delta, image))
     progress.step("media-layer", "Putting the installer's program over the image")

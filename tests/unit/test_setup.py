@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 
+from org_ovirt_node.cli import image as program
 from org_ovirt_node.errors import ImageError, NodeError, PayloadError, WrongUsage
 from org_ovirt_node.image import publish
 from org_ovirt_node.kickstart.standard import load
-from org_ovirt_node.media import checksum, early, finish, grub, iso
+from org_ovirt_node.media import checksum, early, finish, grub, iso, layers
 from org_ovirt_node.progress import Silent
 from org_ovirt_node.setup import source
 from org_ovirt_node.setup.answers import Answers, Disk, Image, disks_of
 from org_ovirt_node.setup.network import Network
 from org_ovirt_node.setup.source import Kickstart, from_command_line
 from org_ovirt_node.storage import ibft
+from tests.support.packages import squashfs
 
 SHA = hashlib.sha256(b"image").hexdigest()
 IMAGE = Image("/run/install/repo/ovirt-node/node-1.0-1.squashfs", "node-1.0-1", SHA)
@@ -274,6 +276,20 @@ def test_what_cannot_become_a_medium_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.iso").touch()
     with pytest.raises(ImageError, match="there already"):
         iso.check(iso.Request(image, tmp_path / "a.iso"))
+
+
+def test_an_installer_runs_on_a_root_tree_alone(tmp_path: Path) -> None:
+    tree, inner = tmp_path / "tree", tmp_path / "inner"
+    (tree / "usr/lib/ovirt-node").mkdir(parents=True)
+    (inner / "LiveOS").mkdir(parents=True)
+    (inner / "LiveOS/rootfs.img").write_bytes(b"x" * 4096)
+    layers.check_image(squashfs(tree, tmp_path / "a-1-1.squashfs"))
+    with pytest.raises(ImageError, match="form liveos"):
+        layers.check_image(squashfs(inner, tmp_path / "b-1-1.squashfs"))
+    (tmp_path / "c").write_bytes(b"none" * 999)
+    argv = ["--log", str(tmp_path / "log"), "iso", str(tmp_path / "c"), "--output", str(tmp_path / "c.iso")]
+    assert program.main(argv) == 1
+    assert not (tmp_path / "c.iso").exists()
 
 
 @pytest.mark.parametrize("there", [True, False])
