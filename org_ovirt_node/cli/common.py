@@ -7,6 +7,7 @@ of ours (EX_SOFTWARE of sysexits.h), 130 interrupted, 143 terminated.
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import shlex
@@ -23,6 +24,8 @@ from org_ovirt_node.urls import RedactingFormatter
 log = logging.getLogger(__name__)
 
 DEFECT = 70
+#: What can befall any file that is written, wherever that is done: no defect of ours (errno(3)).
+THE_DISK_S = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 SYSTEM_LOGS = Path("/var/log/ovirt-node")
 
@@ -134,11 +137,21 @@ def main(parser: argparse.ArgumentParser, action: Action, argv: Optional[Sequenc
         # Who reads our output went away (``… | head``): nothing to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as exc:
+        if exc.errno not in THE_DISK_S:
+            return _defect(program, exc, logfile)
+        log.debug("failed", exc_info=True)
+        _say(program, f"{exc.filename or 'a file'} cannot be written: {exc.strerror}")
+        return NodeError.status
     except Exception as exc:
-        log.critical("a defect", exc_info=True)
-        where = f"; the details are in {logfile}" if logfile else " (run it again with --log FILE for the details)"
-        _say(program, f"internal error: {type(exc).__name__}: {exc}{where}")
-        return DEFECT
+        return _defect(program, exc, logfile)
+
+
+def _defect(program: str, exc: Exception, logfile: Optional[Path]) -> int:
+    log.critical("a defect", exc_info=True)
+    where = f"; the details are in {logfile}" if logfile else " (run it again with --log FILE for the details)"
+    _say(program, f"internal error: {type(exc).__name__}: {exc}{where}")
+    return DEFECT
 
 
 def leave(status: int) -> NoReturn:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from org_ovirt_node.cli import common
-from org_ovirt_node.image import profile, runtime
+from org_ovirt_node.image import profile, publish, runtime
 from org_ovirt_node.image.installer import Installer
 from org_ovirt_node.mounts import keep_private
 from org_ovirt_node.progress import Progress
@@ -36,9 +36,9 @@ def workshop(options: argparse.Namespace, progress: Progress) -> Iterator[tuple[
 
     # Before what takes minutes.
     layers.check_image(options.file)
+    publish.make_folder(options.output.parent)
     installer = installer_for(options, progress)
     keep_private()
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".media-", dir=options.output.parent) as work:
         yield installer, Path(work)
 

@@ -280,7 +280,7 @@ def build(request: BuildRequest, progress: Progress) -> BuiltImage:
     check(request)
     watch = Stopwatch()
     with ExitStack() as stack:
-        request.output.mkdir(parents=True, exist_ok=True)
+        publish.make_folder(request.output)
         base = request.cache if request.cache is not None else request.output
         base.mkdir(parents=True, exist_ok=True)
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".build-", dir=base)))

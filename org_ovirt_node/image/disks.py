@@ -72,7 +72,7 @@ def convert(disk: Path, formats: Sequence[str], output: Path, progress: Progress
     The raw image stays as it is.  Raises :class:`ImageError` and CommandError.
     """
     check(disk, formats, output)
-    output.mkdir(parents=True, exist_ok=True)
+    publish.make_folder(output)
     wanted = targets(disk, formats, output)
     partials = {target: target.with_name(f".{target.name}.{os.getpid()}.partial") for target in wanted}
     with ExitStack() as stack:

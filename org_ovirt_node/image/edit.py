@@ -130,7 +130,7 @@ def edit(request: EditRequest, progress: Progress) -> build.BuiltImage:
             raise ImageError(f"{target} is there already", hint="Give the new image another name with --set-nvr.")
         minimum = _minimum(request.image, facts.nvr, progress)
         epoch = epoch_of(record)
-        request.output.mkdir(parents=True, exist_ok=True)
+        publish.make_folder(request.output)
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=".edit-", dir=request.output)))
         tree = stack.enter_context(build.writable(before, work))
         with watch.stage("edit"):

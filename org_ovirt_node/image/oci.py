@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from org_ovirt_node.errors import ImageError
-from org_ovirt_node.image import squash
+from org_ovirt_node.image import publish, squash
 from org_ovirt_node.payload import squashfs
 from org_ovirt_node.payload.oci import ARTIFACT, EMPTY, INDEX, LAYER, MANIFEST, TITLE
 from org_ovirt_node.payload.sources import open_source
@@ -52,7 +52,7 @@ def make(image: Path, output: Path, progress: Progress) -> Path:
     target = output / f"{facts.nvr}.oci.tar"
     if target.exists():
         raise ImageError(f"{target} is there already", hint="Remove it, or name another --output.")
-    output.mkdir(parents=True, exist_ok=True)
+    publish.make_folder(output)
     progress.step("oci", f"Writing {target.name}")
     digest = squash.sha256(image)
     described = manifest(image, facts.nvr, digest)

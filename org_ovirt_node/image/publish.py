@@ -58,6 +58,18 @@ def _gpg_environment() -> dict[str, str]:
     return {name: os.environ[name] for name in GPG_ENVIRONMENT if name in os.environ}
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder that something goes into, where it is missing.  Raises ImageError when nothing can go there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImageError(
+            f"the folder {folder} cannot be made: {error.strerror}", hint="Name another one with --output."
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ImageError(f"nothing can be written to the folder {folder}", hint="Name another one with --output.")
+
+
 @contextmanager
 def unfinished(output: Path) -> Iterator[Path]:
     """A name for ``output`` while it is made; nothing under it is left behind."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.errors import NodeError
-from org_ovirt_node.image import delivery, runtime
+from org_ovirt_node.image import delivery, publish, runtime
 from org_ovirt_node.image.delivery import Item
 from org_ovirt_node.run import Arg, run
 
@@ -151,7 +151,7 @@ def rpmbuild(spec: Path, work: Path, output: Path, epoch: int, defines: dict[str
     for name, value in settings.items():
         argv += ["--define", f"{name} {value}"]
     run([*argv, spec], env={"SOURCE_DATE_EPOCH": str(epoch)}, hint="Install rpm-build (Debian: rpm).")
-    output.mkdir(parents=True, exist_ok=True)
+    publish.make_folder(output)
     made = []
     for built in sorted((work / "RPMS").rglob("*.rpm")):
         target = output / built.name

@@ -136,7 +136,7 @@ def make(image: Path, output: Path, progress: Progress) -> Path:
     payload = look(image)
     text = spec(payload)
     epoch = rpms.given_epoch()
-    output.mkdir(parents=True, exist_ok=True)
+    publish.make_folder(output)
     with tempfile.TemporaryDirectory(prefix=".rpm-", dir=output) as folder:
         work = Path(folder)
         (work / "SOURCES").mkdir()

@@ -17,7 +17,6 @@ def build(folder: Path) -> Path:
     from org_ovirt_node.image.profile import load
 
     image = folder / f"{load(find_profile(PROFILE)).name}-{VERSION}-{RELEASE}.squashfs"
-    folder.mkdir(parents=True, exist_ok=True)
     argv = ["build", "--profile", PROFILE, "--version", VERSION, "--release", RELEASE, "--output", str(folder)]
     if program.main(argv) != 0:
         sys.exit(1)

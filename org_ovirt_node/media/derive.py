@@ -136,7 +136,7 @@ def make(request: Request, progress: Progress) -> Made:
         raise ImageError("the add-on's files are not there", hint="Run it from a checkout: make iso.")
     found = look(request.boot_iso)
     kickstart_for(request, found.label, "")
-    request.output.parent.mkdir(parents=True, exist_ok=True)
+    publish.make_folder(request.output.parent)
     with (
         publish.unfinished(request.output) as partial,
         tempfile.TemporaryDirectory(prefix=".iso-", dir=request.output.parent) as folder,

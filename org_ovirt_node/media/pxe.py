@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.boot.hostinitrd import build as archive
 from org_ovirt_node.errors import ImageError
+from org_ovirt_node.image import publish
 from org_ovirt_node.image.contents import opened
 from org_ovirt_node.image.installer import Installer
 from org_ovirt_node.kickstart import carried
@@ -114,9 +115,9 @@ def make(request: Request, installer: Installer, work: Path, progress: Progress)
         fetch(str(request.kickstart)), on_medium(request.image), manifest.sha256, str(request.kickstart)
     )
     carried.warn(text, KICKSTART, READERS, progress)
+    publish.make_folder((request.output / GRUB_CONFIG).parent)
     parts = layers.build(request.image, installer, work / "parts", progress)
     url, output = request.url.rstrip("/"), request.output
-    (output / GRUB_CONFIG).parent.mkdir(parents=True, exist_ok=True)
     progress.step("tree", "Putting the tree together")
     shutil.copyfile(parts.kernel, output / KERNEL)
     write_initramfs(parts, output / INITRAMFS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
@@ -13,7 +15,7 @@ from org_ovirt_node.cli import common
 from org_ovirt_node.errors import Interrupted, NodeError, PayloadError, StorageError
 
 
-def program(tmp_path: Path, error: NodeError, release: bool = True) -> int:
+def program(tmp_path: Path, error: Exception, release: bool = True) -> int:
     """The exit status of a program in which ``error`` is raised, and then something cannot be released."""
     parser = argparse.ArgumentParser(prog="a-program")
     common.add_common_options(parser)
@@ -60,3 +62,17 @@ def test_the_cause_of_an_error_that_replaces_it_is_not_said(tmp_path: Path, caps
     except PayloadError as error:
         program(tmp_path, error, release=False)
     assert capsys.readouterr().err == "a-program: the whole\n"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_disk_that_takes_nothing_more_is_no_defect(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    assert program(tmp_path, OSError(number, os.strerror(number), "/out/node.json"), release=False) == NodeError.status
+    assert capsys.readouterr().err == f"a-program: /out/node.json cannot be written: {os.strerror(number)}\n"
+
+
+def test_another_error_of_the_system_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    error = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/nothing")
+    assert program(tmp_path, error, release=False) == common.DEFECT
+    assert "internal error: FileNotFoundError" in capsys.readouterr().err

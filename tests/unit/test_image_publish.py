@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from org_ovirt_node.payload import minimum
 from org_ovirt_node.payload.choose import open_payload
 from org_ovirt_node.payload.manifest import Manifest
 from org_ovirt_node.progress import Silent
+from tests.support.packages import squashfs
 
 EPOCH = 1_700_000_000
 GIB = 1 << 30
@@ -201,3 +203,33 @@ def test_a_build_without_veritysetup_is_refused_at_once(tmp_path: Path, monkeypa
     with pytest.raises(ImageError, match="veritysetup, which makes the hash tree, is not installed"):
         build.check(request)
     build.check(replace(request, verity=False))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["build", "--version", "1", "--release", "1", "--root", "{tree}", "--output", "{file}"],
+        ["build", "--version", "1", "--release", "1", "--root", "{tree}", "--output", "{file}/out"],
+        ["oci", "{image}", "--output", "{file}"],
+        ["iso", "{image}", "--output", "{file}/node.iso"],
+        ["derive", "{image}", "{image}", "--output", "{file}/node.iso"],
+        ["disk", "{disk}", "--output", "{file}"],
+    ],
+)
+def test_an_output_folder_that_cannot_be_is_told_in_one_sentence(tmp_path: Path, arguments: list[str]) -> None:
+    """A file is in its place."""
+    (tmp_path / "tree/usr").mkdir(parents=True)
+    image = squashfs(tmp_path / "tree", tmp_path / "a-1-1.squashfs")
+    (tmp_path / "file").touch()
+    disk = tmp_path / "disk.raw"
+    subprocess.run(["truncate", "-s", "8M", disk], check=True)
+    subprocess.run(["sfdisk", "-q", disk], input="label: gpt\nsize=1M\n", text=True, check=True)
+    places = {"tree": tmp_path / "tree", "image": image, "file": tmp_path / "file", "disk": disk}
+    argv = [sys.executable, "-m", "org_ovirt_node.cli.image", *(word.format(**places) for word in arguments)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("ovirt-node-image: ")]
+    assert "internal error" not in done.stderr
+    if arguments[0] != "derive":
+        assert said[0].startswith(f"ovirt-node-image: the folder {tmp_path / 'file'}") and "cannot be made" in said[0]
+    assert len(said) <= 2
