@@ -15,6 +15,9 @@ from org_ovirt_node.run import run
 MODULES = "usr/lib/modules"
 #: Bytes that a disk writes whole or not at all.
 SECTOR = 512
+#: GRUB's environment block, beside grub.cfg; and where /boot is an array, which GRUB cannot write to, the mount points
+#: of partitions with one each (layout/mirror.py).
+BLOCK, ENVIRONMENTS = "grubenv", "env[0-9]"
 #: dracut's fips module looks for it beside the kernel that was booted (fips.sh, do_fips).
 FIPS_CHECKSUM = f".{bls.KERNEL}.hmac"
 
@@ -83,7 +86,8 @@ def make_visible(boot: Path) -> None:
 
     One child does both halves, and no signal cuts it short: whoever ends this program must not leave /boot frozen.
     """
-    run(["sh", "-c", 'fsfreeze --freeze "$1" && fsfreeze --unfreeze "$1"', "sh", boot], whole=True)
+    for place in (boot, *environment_mounts(boot)):
+        run(["sh", "-c", 'fsfreeze --freeze "$1" && fsfreeze --unfreeze "$1"', "sh", place], whole=True)
 
 
 def place_layer(boot: Path, layer: str, kernel: KernelFiles, host_initrd: bytes) -> None:
@@ -138,13 +142,59 @@ def publish_first(boot: Path, grub_folder: str, layer: str, config: str) -> None
     make_visible(boot)
 
 
+def environment_mounts(boot: Path) -> tuple[Path, ...]:
+    """The partitions with an environment block each, where /boot is an array: those whose disks are there."""
+    return tuple(place for place in sorted(boot.glob(ENVIRONMENTS)) if place.is_mount())
+
+
+def environment_blocks(boot: Path, grub_folder: str) -> tuple[Path, ...]:
+    """Where GRUB's environment block is: a file, or one on each disk of a mirror."""
+    if not any(boot.glob(ENVIRONMENTS)):
+        return (boot / grub_folder / BLOCK,)
+    mounts = environment_mounts(boot)
+    if not mounts:
+        raise BootError(
+            f"no partition with GRUB's environment block is mounted below {boot}",
+            hint=f"See fstab(5) for {boot}/env1, and mount it.",
+        )
+    return tuple(place / BLOCK for place in mounts)
+
+
+def read_block(boot: Path, grub_folder: str) -> bytes:
+    """GRUB's environment block; empty when it is lost.
+
+    Of several blocks GRUB changes that of the disk that it was started from: it has fewer tries left, or says that a
+    trial failed.
+    """
+    found = [path.read_bytes() for path in environment_blocks(boot, grub_folder) if path.is_file()]
+    return min(found, key=_age, default=b"")
+
+
+def _age(block: bytes) -> tuple[bool, bool, int]:
+    values = grubenv.parse(block)
+    tries = values.get(grubcfg.TRIES, "")
+    # A block that is lost says nothing.
+    return not values, not values.get(grubcfg.FELL_BACK), int(tries) if tries.isascii() and tries.isdigit() else 0
+
+
+def differing_blocks(boot: Path, grub_folder: str) -> bool:
+    """True when the disks of a mirror have different environment blocks, or one of them has none."""
+    blocks = {path.read_bytes() if path.is_file() else b"" for path in environment_blocks(boot, grub_folder)}
+    return len(blocks) > 1
+
+
 def write_environment(boot: Path, grub_folder: str, values: Mapping[str, str]) -> None:
-    """Replace GRUB's environment block.
+    """Replace GRUB's environment block, that of every disk of a mirror.  Raises BootError."""
+    for path in environment_blocks(boot, grub_folder):
+        _write_block(path, values)
+
+
+def _write_block(path: Path, values: Mapping[str, str]) -> None:
+    """Replace one environment block.
 
     Where the change lies within one sector it is written in place, as GRUB does it: a sector is written whole or not
     at all, and no file system metadata changes that GRUB, which replays no journal, might see half of.
     """
-    path = boot / grub_folder / "grubenv"
     block = grubenv.render(values)
     old = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
     changed = [number for number in range(0, grubenv.SIZE, SECTOR) if old[number:][:SECTOR] != block[number:][:SECTOR]]
@@ -159,8 +209,7 @@ def write_environment(boot: Path, grub_folder: str, values: Mapping[str, str]) -
 
 def read_environment(boot: Path, grub_folder: str) -> dict[str, str]:
     """GRUB's variables; empty when the block is lost, truncated or foreign."""
-    path = boot / grub_folder / "grubenv"
-    return grubenv.parse(path.read_bytes()) if path.is_file() else {}
+    return grubenv.parse(read_block(boot, grub_folder))
 
 
 def grub_folder(boot: Path) -> str:

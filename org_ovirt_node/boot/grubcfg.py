@@ -25,10 +25,24 @@ _HEADER = """\
 # the default and the tries that are left stand in the environment block (grubenv) beside this file.
 insmod part_gpt
 insmod ext2
+"""
+
+_LOAD = """\
 if [ -s $prefix/grubenv ]; then
   load_env
 fi
 """
+
+#: Where /boot is an array: the block lies on a partition of its own on the disk that GRUB was started from.
+_LOAD_FROM_DISK = """\
+insmod regexp
+regexp --set=1:node_disk '^([^,]+),' "$root"
+set node_env="(${{node_disk}},gpt{number})/grubenv"
+if [ -s "$node_env" ]; then
+  load_env --file "$node_env"
+fi
+"""
+_FROM_DISK = '--file "$node_env" '
 
 _FOOTER = """\
 if [ -s $prefix/{entries} ]; then
@@ -48,8 +62,11 @@ def _serial(options: str) -> str:
     return f"serial --unit={unit} --speed={speed}\nterminal_input serial console\nterminal_output serial console\n"
 
 
-def _counting() -> str:
-    """A layer on trial is the default as long as it has tries left; each boot uses one up."""
+def _counting(block: str) -> str:
+    """A layer on trial is the default as long as it has tries left; each boot uses one up.
+
+    ``block`` is the option that says where the environment block is, empty where GRUB knows it.
+    """
     lines = [f'set default="${{{SAVED}}}"', f'if [ -n "${{{TRIAL}}}" ]; then']
     word = "if"
     for tries in range(MAX_TRIES, 0, -1):
@@ -58,21 +75,27 @@ def _counting() -> str:
         lines.append(f'    set default="${{{TRIAL}}}"')
         word = "elif"
     lines += ["  else", f'    set {FELL_BACK}="${{{TRIAL}}}"', "  fi"]
-    lines.append(f"  save_env {TRIES} {FELL_BACK}")
+    lines.append(f"  save_env {block}{TRIES} {FELL_BACK}")
     # What is read back must be what was written: with a block that cannot be written the trial would never end.
     lines += [
         f'  set node_tries="${{{TRIES}}}"',
-        f"  load_env {TRIES}",
+        f"  load_env {block}{TRIES}",
         f'  if [ "${{{TRIES}}}" != "${{node_tries}}" ]; then',
     ]
     lines += [f'    set default="${{{SAVED}}}"', "  fi", "fi"]
     return "\n".join(lines) + "\n"
 
 
-def render_config(timeout: int, options: str) -> str:
-    """grub.cfg; ``timeout`` in seconds, ``options`` the kernel arguments that name a serial console."""
+def render_config(timeout: int, options: str, environment: int = 0) -> str:
+    """grub.cfg; ``timeout`` in seconds, ``options`` the kernel arguments that name a serial console.
+
+    ``environment`` is the number of the partition with the environment block, the same on every disk of a mirror;
+    0 where the block lies beside grub.cfg.
+    """
     footer = _FOOTER.format(entries=ENTRIES_FILE, spare=SPARE_FILE)
-    return _HEADER + _serial(options) + _counting() + f"set timeout={timeout}\n" + footer
+    load = _LOAD_FROM_DISK.format(number=environment) if environment else _LOAD
+    counting = _counting(_FROM_DISK if environment else "")
+    return _HEADER + load + _serial(options) + counting + f"set timeout={timeout}\n" + footer
 
 
 def _quoted(text: str) -> str:

@@ -39,6 +39,7 @@ STACK_MODULES = {
     "raid10": ("raid10",),
     "raid456": ("raid456",),
 }
+ARRAYS = ("raid0", "raid1", "raid10", "raid456")
 STACK_PROGRAMS = {
     "multipath": ("multipathd", "multipath", "kpartx"),
     "iscsi": ("iscsiadm", "iscsid"),
@@ -230,6 +231,8 @@ def _stack(facts: RootFacts) -> list[str]:
         found += _multipath(facts)
     if "iscsi" in facts.stack:
         found += _iscsi(facts, words)
+    if facts.stack & set(ARRAYS) and not _argument(words, "rd.md.uuid") and not _switched_on(words, "rd.auto"):
+        found.append("the node is on an md array, and no rd.md.uuid= on its kernel command line says to assemble it")
     if "crypt" in facts.stack and CRYPTTAB not in facts.host and not _argument(words, "rd.luks.uuid"):
         found.append(f"a disk is encrypted, and neither {CRYPTTAB} in host.img nor rd.luks.uuid= says how to open it")
     return found

@@ -117,6 +117,10 @@ class Installation:
                 "an encrypted disk that is copied has the same key in every copy",
                 hint="Leave --encrypted out, or --grow-on-first-boot.",
             )
+        if self.layout.arrays and self.options.images:
+            raise LayoutError(
+                "a disk image is one disk, and a mirror needs two", hint="Take the raid lines out of the kickstart."
+            )
         if self.payload.manifest:
             check_disks(self.payload.manifest, (disk.size for disk in self.layout.disks))
         scan.check_vg_name(self.layout.vg.name)
@@ -147,7 +151,7 @@ class Installation:
         if any(group.name == name for group in lvm.groups(f"vg_name={name}")):
             deactivate(name)
         for part in self.layout.partitions:
-            if part.encryption is not None:
+            if part.encryption is not None or part.array:
                 self.handle.devicetree.teardown_all()
                 break
 
@@ -239,6 +243,7 @@ class Installation:
             system.write(root, record.FIRST_BOOT, found.render())
         if self.created.encrypted:
             system.write(root, "etc/crypttab", texts.crypttab(self.created.encrypted), 0o600)
+        system.mdadm_config(root, {made.request.name: made.md_uuid for made in self.created.arrays})
         self._configure_lvm(root)
         self._configure_iscsi(root)
 
@@ -291,7 +296,8 @@ class Installation:
             return
         root = self.node.root
         if Firmware.BIOS in self.layout.firmware:
-            loader.install_bios(root, self.grub, self.created.boot.disk_path, self.created.boot.number)
+            for part in self.created.boots:
+                loader.install_bios(root, self.grub, part.disk_path, part.number)
         if Firmware.EFI in self.layout.firmware:
             self._install_efi(root)
 
@@ -337,6 +343,7 @@ class Installation:
             ),
             self.facts.boot_args,
             " ".join(f"rd.luks.uuid={uuid}" for uuid in self.created.encrypted),
+            " ".join(f"rd.md.uuid={uuid}" for uuid in self.below.arrays),
             " ".join(self.iscsi_arguments) if "iscsi" in self.below.stack else "",
             SELINUX_ARGUMENTS.get(self.request.system.selinux, ""),
             self.request.bootloader.append,
@@ -353,7 +360,7 @@ class Installation:
         entry = bls.layer_entry(self.layer, self.facts.nvr, self.kernel.version, options, self.machine_id)
         os.sync()
         files.write_durably(bls.entry_path(boot, self.layer), entry.render().encode())
-        config = grubcfg.render_config(self.request.bootloader.timeout, options)
+        config = grubcfg.render_config(self.request.bootloader.timeout, options, self.created.environment)
         files.publish_first(boot, self.grub.folder, self.layer, config)
 
 

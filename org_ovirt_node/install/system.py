@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -206,3 +206,13 @@ def lvm_devices_file(root: Path, pvs: tuple[str, ...]) -> bool:
     for pv in pvs:
         run(["lvm", "lvmdevices", "--yes", "--adddev", pv], root=root)
     return True
+
+
+def mdadm_config(root: Path, arrays: Mapping[str, str]) -> None:
+    """Name the node's arrays, name → UUID, where mdadm looks for them (mdadm.conf(5)); its monitor needs it."""
+    if not arrays:
+        return
+    name = "etc/mdadm/mdadm.conf" if (root / "etc/mdadm").is_dir() else "etc/mdadm.conf"
+    kept = [line for line in read(root, name).splitlines() if line.split()[:1] != ["ARRAY"]]
+    lines = [*kept, *(f"ARRAY /dev/md/{array} UUID={uuid}" for array, uuid in arrays.items())]
+    write(root, name, "".join(f"{line}\n" for line in lines))

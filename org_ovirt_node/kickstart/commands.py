@@ -75,6 +75,7 @@ COMMANDS = {
     ),
     "part": _PART,
     "partition": _PART,
+    "raid": Command(_options("--level --device --fstype --label --fsoptions"), many=True),
     "volgroup": Command(_options("--pesize --reserved-space --reserved-percent"), many=True),
     "logvol": Command(
         _options(
@@ -133,7 +134,7 @@ _WHOLE = "A node's disks are taken whole, or not at all."
 REFUSED_COMMANDS = {
     **dict.fromkeys(("liveimg", "url", "nfs", "harddrive", "cdrom", "hmc", "repo", "method", "module"), _IMAGE),
     **dict.fromkeys(("ostreesetup", "ostreecontainer", "bootc"), _IMAGE),
-    **dict.fromkeys(("fcoe", "raid", "multipath", "zfcp", "nvdimm", "dmraid"), _LATER),
+    **dict.fromkeys(("fcoe", "multipath", "zfcp", "nvdimm", "dmraid"), _LATER),
     "mount": _WHOLE,
     "reqpart": "autopart makes the partitions that the firmware needs.",
     "btrfs": "A node's volumes are thin LVs.",
@@ -159,6 +160,10 @@ REFUSED_OPTIONS = {
     ("part", "--onpart"): _WHOLE,
     ("part", "--noformat"): _WHOLE,
     ("clearpart", "--list"): _WHOLE,
+    ("raid", "--useexisting"): _LATER,
+    ("raid", "--noformat"): _LATER,
+    ("raid", "--spares"): _LATER,
+    ("raid", "--encrypted"): _LATER,
     ("reboot", "--kexec"): "A node boots through its boot loader, which counts the tries.",
     ("firstboot", "--enable"): "A node has no first-boot dialog; accepted is --disable.",
 }

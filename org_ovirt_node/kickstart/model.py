@@ -83,6 +83,20 @@ class PartitionRequest:
 
 
 @dataclass(frozen=True)
+class ArrayRequest:
+    """A ``raid`` line.  ``mountpoint`` as written: a path or ``pv.NN``; ``members`` are ``raid.NN`` of part lines."""
+
+    mountpoint: str
+    level: str
+    name: str
+    members: tuple[str, ...]
+    fstype: str = ""
+    label: str = ""
+    options: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
 class VolumeGroupRequest:
     """A ``volgroup`` line."""
 
@@ -130,6 +144,7 @@ class StorageRequest:
     noswap: bool = False
     fstype: str = ""
     partitions: tuple[PartitionRequest, ...] = ()
+    arrays: tuple[ArrayRequest, ...] = ()
     vgs: tuple[VolumeGroupRequest, ...] = ()
     volumes: tuple[LogicalVolumeRequest, ...] = ()
 

@@ -11,6 +11,7 @@ from org_ovirt_node.boot import cmdline
 from org_ovirt_node.kickstart import checks
 from org_ovirt_node.kickstart.commands import Line, line_of, lines_of
 from org_ovirt_node.kickstart.model import (
+    ArrayRequest,
     BootloaderRequest,
     DiskSelection,
     LogicalVolumeRequest,
@@ -31,6 +32,10 @@ _APPEND_LIMIT = 1500
 
 #: fstab(5) divides its fields at white space, and a backslash or a "#" has a meaning there.
 _MOUNT_OPTIONS = re.compile(r"([^\s,\\#]+(,[^\s,\\#]+)*)?", re.ASCII)
+
+
+#: What a name below /dev/md/ may be, and mdadm(8) keeps in 32 bytes.
+_ARRAY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,31}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,39 @@ def _label(line: Line) -> str:
     return text
 
 
+def array(line: Line) -> ArrayRequest:
+    """A ``raid`` line."""
+    level = line.text("--level").lower().removeprefix("raid")
+    if level != "1":
+        line.fail(f"--level={line.text('--level')} is not supported", hint="A node can be mirrored: --level=1.")
+    mountpoint = line.data.mountpoint
+    if mountpoint != "/boot" and not mountpoint.startswith("pv."):
+        line.fail(f"{mountpoint} cannot be an array of a node's", hint="Accepted are /boot and pv.NN.")
+    fstype, expected = line.text("--fstype"), "ext4" if mountpoint == "/boot" else "lvmpv"
+    if fstype not in ("", expected):
+        line.fail(f"{mountpoint} --fstype={fstype} is not supported", hint=f"Accepted is {expected}.")
+    name = line.text("--device").replace("/dev/md/", "", 1)
+    if not _ARRAY_NAME.fullmatch(name):
+        line.fail(
+            f"{mountpoint} --device={line.text('--device')!r} cannot be its name",
+            hint="Give --device=NAME, with letters, digits, _ and -.",
+        )
+    if mountpoint != "/boot":
+        for option in ("--label", "--fsoptions"):
+            if option in line.given:
+                line.fail(f"{mountpoint} {option}: there is no file system on it")
+    return ArrayRequest(
+        mountpoint=mountpoint,
+        level=level,
+        name=name,
+        members=tuple(line.data.members),
+        fstype=fstype,
+        label=_label(line),
+        options=_options(line),
+        line=line.place.line,
+    )
+
+
 def volume_group(line: Line) -> VolumeGroupRequest:
     """A ``volgroup`` line."""
     for pv in line.data.physvols:
@@ -211,6 +249,7 @@ def storage(lines: Sequence[Line]) -> StorageRequest:
     request = StorageRequest(
         selection=selection(lines),
         partitions=tuple(partition(line) for line in lines_of(lines, "part", "partition")),
+        arrays=tuple(array(line) for line in lines_of(lines, "raid")),
         vgs=tuple(volume_group(line) for line in lines_of(lines, "volgroup")),
         volumes=tuple(logical_volume(line) for line in lines_of(lines, "logvol")),
     )

@@ -17,6 +17,7 @@ _PURPOSE = {
     Role.ESP: "EFI system partition",
     Role.BOOT: "kernels and boot entries",
     Role.PV: "physical volume",
+    Role.ENVIRONMENT: "GRUB's environment block",
 }
 
 
@@ -38,8 +39,16 @@ def as_text(layout: Layout) -> str:
     for part in layout.partitions:
         purpose = _PURPOSE[part.role] + (f" of {layout.vg.name}" if part.role is Role.PV else "")
         purpose += f", encrypted ({part.encryption.version})" if part.encryption else ""
+        purpose += f", in the mirror {part.array}" if part.array else ""
         rows.append((part.disk, human_size(part.size), part.fstype or "-", part.mountpoint or "-", purpose))
     lines += _table(rows)
+    if layout.arrays:
+        lines += ["", "Mirrors (RAID1)"]
+        mirrors = [("NAME", "TYPE", "MOUNT POINT", "DISKS")]
+        for array in layout.arrays:
+            disks = ", ".join(part.disk for part in layout.partitions if part.array == array.name)
+            mirrors.append((array.name, array.fstype or _PURPOSE[array.role], array.mountpoint or "-", disks))
+        lines += _table(mirrors)
     lines += ["", f"Volume group {layout.vg.name}"]
     rows = [("NAME", "SIZE", "TYPE", "MOUNT POINT", "PURPOSE")]
     rows.append((layout.image.name, human_size(layout.image.size), "image", "-", "the image, read-only"))
@@ -66,6 +75,7 @@ def _partition_dict(part: Partition) -> dict[str, Any]:
         "label": part.label,
         "options": list(part.options),
         "encryption": part.encryption.version if part.encryption else None,
+        "array": part.array or None,
     }
 
 
@@ -99,6 +109,18 @@ def as_dict(layout: Layout) -> dict[str, Any]:
             for disk in layout.disks
         ],
         "partitions": [_partition_dict(part) for part in layout.partitions],
+        "arrays": [
+            {
+                "name": array.name,
+                "level": 1,
+                "role": array.role.value,
+                "fstype": array.fstype,
+                "mountpoint": array.mountpoint,
+                "label": array.label,
+                "options": list(array.options),
+            }
+            for array in layout.arrays
+        ],
         "vg": {"name": layout.vg.name, "extent_size": layout.vg.extent_size, "disks": list(layout.vg.disks)},
         "image": {"name": layout.image.name, "size": layout.image.size},
         "pool": {
@@ -130,6 +152,25 @@ def _part_line(part: Partition, pvs: dict[str, str], passphrases: bool) -> str:
     return shlex.join(words)
 
 
+def _mirror_lines(layout: Layout) -> list[str]:
+    """The part and raid lines; the partitions with GRUB's environment blocks are made without a line."""
+    lines, members = [], {array.name: list[str]() for array in layout.arrays}
+    for part in layout.partitions:
+        if part.array:
+            name = f"raid.{sum(map(len, members.values())) + 1:02}"
+            members[part.array].append(name)
+            lines.append(f"part {name} --fstype=mdmember --size={part.size // MIB} --ondisk={part.disk}")
+        elif part.role is not Role.ENVIRONMENT:
+            lines.append(_part_line(part, {}, False))
+    for array in layout.arrays:
+        words = ["raid", array.mountpoint or "pv.01", "--level=1", f"--device={array.name}"]
+        words.append(f"--fstype={array.fstype or 'lvmpv'}")
+        words += [f"--label={array.label}"] if array.label else []
+        words += [f"--fsoptions={','.join(array.options)}"] if array.options else []
+        lines.append(shlex.join([*words, *members[array.name]]))
+    return lines
+
+
 def _volume_line(volume: Volume, layout: Layout) -> str:
     words = ["logvol", volume.mountpoint or "swap", f"--vgname={layout.vg.name}", f"--name={volume.name}"]
     words += [f"--fstype={volume.fstype}", f"--size={volume.size // MIB}"]
@@ -147,8 +188,12 @@ def as_kickstart(layout: Layout, *, passphrases: bool = False) -> str:
     ``--passphrase=`` added.
     """
     pvs, pool = _pv_names(layout), layout.pool
-    lines = [_part_line(part, pvs, passphrases) for part in layout.partitions]
-    group = [layout.vg.name, *(pvs[disk] for disk in layout.vg.disks)]
+    if layout.arrays:
+        lines, names = _mirror_lines(layout), ["pv.01"]
+    else:
+        lines = [_part_line(part, pvs, passphrases) for part in layout.partitions]
+        names = [pvs[disk] for disk in layout.vg.disks]
+    group = [layout.vg.name, *names]
     lines.append(shlex.join(["volgroup", *group, f"--pesize={layout.vg.extent_size // KIB}"]))
     thinpool = ["logvol", "none", f"--vgname={layout.vg.name}", f"--name={pool.name}", "--thinpool"]
     thinpool += [f"--size={pool.size // MIB}", f"--metadatasize={pool.metadata_size // MIB}"]

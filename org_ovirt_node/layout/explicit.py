@@ -7,19 +7,15 @@ sizes are bytes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NoReturn, Optional
+from typing import Optional
 
-from org_ovirt_node.errors import KickstartProblem
 from org_ovirt_node.kickstart.model import (
     DEFAULT_VG,
-    NodeSection,
     PartitionRequest,
-    StorageRequest,
     VolumeGroupRequest,
 )
 from org_ovirt_node.kickstart.units import human_size
-from org_ovirt_node.layout import budget, policy, select
+from org_ovirt_node.layout import budget, mirror, policy, select
 from org_ovirt_node.layout.automatic import ESP_OPTIONS
 from org_ovirt_node.layout.explicit_lvm import Space, volumes_and_pool
 from org_ovirt_node.layout.model import (
@@ -34,7 +30,7 @@ from org_ovirt_node.layout.model import (
     Role,
     VolumeGroup,
 )
-from org_ovirt_node.payload.facts import ImageFacts
+from org_ovirt_node.layout.placed import Context, Placed
 from org_ovirt_node.rounding import round_down, round_up
 
 #: Less has no room for one boot loader with its fonts and fallback copy.
@@ -45,48 +41,29 @@ _FSTYPES = {
     Role.ESP: ("", "efi", "vfat"),
     Role.BOOT: ("", "ext4"),
     Role.PV: ("", "lvmpv"),
+    Role.ENVIRONMENT: ("",),
 }
 _MINIMUM = {
     Role.BIOSBOOT: policy.BIOSBOOT_SIZE,
     Role.ESP: ESP_MINIMUM,
     Role.BOOT: policy.BOOT.minimum,
     Role.PV: 64 * MIB,
+    Role.ENVIRONMENT: mirror.ENVIRONMENT_SIZE,
 }
-_OFFSETS = (Role.BIOSBOOT, Role.ESP, Role.BOOT, Role.PV)
-
-
-@dataclass(frozen=True)
-class Context:
-    """What every check needs."""
-
-    everything: tuple[Disk, ...]
-    request: StorageRequest
-    node: NodeSection
-    image: ImageFacts
-    firmware: tuple[Firmware, ...]
-    boot_drive: str
-    file: str
-
-    def fail(self, line: int, message: str, *, hint: str = "") -> NoReturn:
-        raise KickstartProblem(message, file=self.file or "kickstart", line=line, hint=hint)
-
-
-@dataclass(frozen=True)
-class Placed:
-    """A ``part`` line with its disk."""
-
-    request: PartitionRequest
-    role: Role
-    disk: Disk
+_OFFSETS = (Role.BIOSBOOT, Role.ESP, Role.ENVIRONMENT, Role.BOOT, Role.PV)
 
 
 def explicit(context: Context) -> Layout:
     """The layout that the lines describe.  Raises KickstartProblem by line, or LayoutError for the disks."""
     _check_section(context)
+    mirror.check(context)
     placed = _placed(context)
     boot = next(part.disk for part in placed if part.role is Role.BOOT)
     budget.check_firmware(boot, context.firmware)
     _check_boot(context, placed, boot)
+    if context.request.arrays:
+        mirror.check_disks(context, placed)
+        placed += mirror.environments(context, placed)
     used = tuple(dict.fromkeys([boot, *(part.disk for part in placed)]))
     wiped = select.check_wiping(used, context.everything, context.request.selection)
     group = _group(context, placed)
@@ -123,8 +100,8 @@ def _role(context: Context, part: PartitionRequest) -> Role:
         "/": "the root is a thin volume: logvol / --thin.",
         "prepboot": "this platform is not supported.",
     }
-    if mount.startswith("raid."):
-        context.fail(part.line, f"part {mount}: RAID is not supported yet")
+    if mirror.is_member(part):
+        return mirror.role_of(context, part)
     text = why.get(mount, "it is a thin volume: logvol --thin.") if mount.startswith("/") or mount in why else ""
     message = f"part {mount} is no partition of a node" + (f": {text}" if text else "")
     return context.fail(part.line, message, hint="Accepted are biosboot, /boot/efi, /boot and pv.NN.")
@@ -168,7 +145,7 @@ def _disk(context: Context, part: PartitionRequest, candidates: Sequence[Disk]) 
 def _check_part(context: Context, part: PartitionRequest, role: Role) -> None:
     what = f"part {part.mountpoint}"
     accepted = " or ".join(name for name in _FSTYPES[role] if name)
-    if part.fstype not in _FSTYPES[role]:
+    if not mirror.is_member(part) and part.fstype not in _FSTYPES[role]:
         context.fail(part.line, f"{what} --fstype={part.fstype} is not supported", hint=f"Accepted is {accepted}.")
     if part.size < _MINIMUM[role] and not part.grow:
         least = human_size(_MINIMUM[role])
@@ -190,7 +167,10 @@ def _check_twins(context: Context, placed: Sequence[Placed]) -> None:
     seen: dict[tuple[str, str], int] = {}
     for part in placed:
         name, line = part.request.mountpoint, part.request.line
-        keys = [("", name)] + ([("pv", part.disk.name)] if part.role is Role.PV else [])
+        # Each disk of a mirror has a boot loader of its own.
+        several = part.role is Role.BIOSBOOT and bool(context.request.arrays)
+        keys = [("", f"{name} {part.disk.name}" if several else name)]
+        keys += [("pv", part.disk.name)] if part.role is Role.PV else []
         for key in keys:
             if key in seen:
                 what = "is given twice" if not key[0] else f"is a second physical volume on {part.disk.name}"
@@ -214,7 +194,7 @@ def _check_boot(context: Context, placed: Sequence[Placed], boot: Disk) -> None:
             hint="Add part /boot/efi --fstype=efi --size=600.",
         )
     for part in placed:
-        if part.role is not Role.PV and part.disk != boot:
+        if part.role is not Role.PV and part.disk not in mirror.boot_disks(placed):
             context.fail(part.request.line, f"part {part.request.mountpoint} is not on the disk of /boot, {boot.name}")
 
 
@@ -229,7 +209,7 @@ def _group(context: Context, placed: Sequence[Placed]) -> VolumeGroupRequest:
     group = request.vgs[0]
     if node.vg not in (DEFAULT_VG, group.name):
         context.fail(group.line, f"volgroup {group.name}: %addon org_ovirt_node says --vg={node.vg}")
-    known = {part.request.mountpoint: part for part in placed if part.role is Role.PV}
+    known = {_pv_name(context, part): part for part in placed if part.role is Role.PV}
     for pv in group.pvs:
         if pv not in known:
             context.fail(group.line, f"volgroup {group.name}: there is no part {pv}")
@@ -246,6 +226,13 @@ def _group(context: Context, placed: Sequence[Placed]) -> VolumeGroupRequest:
             hint="Accepted are powers of two from 1024 (1 MiB) to 1048576 (1 GiB).",
         )
     return group
+
+
+def _pv_name(context: Context, part: Placed) -> str:
+    """The pv.NN of a partition, or of the array that it is in."""
+    if mirror.is_member(part.request):
+        return mirror.array_of(context, part.request).mountpoint
+    return part.request.mountpoint
 
 
 def _least(part: Placed) -> int:
@@ -298,7 +285,12 @@ def _partitions(context: Context, placed: Sequence[Placed]) -> tuple[Partition, 
     for part in sorted(placed, key=lambda one: _OFFSETS.index(one.role)):
         request, size = part.request, _size(context, part, placed)
         name, given = part.disk.name, options(request.options)
-        if part.role is Role.BIOSBOOT:
+        if mirror.is_member(request):
+            array = mirror.array_of(context, request).name
+            found.append(Partition(name, part.role, size, array=array))
+        elif part.role is Role.ENVIRONMENT:
+            found.append(Partition(name, part.role, size, "ext4", request.mountpoint, request.label, given))
+        elif part.role is Role.BIOSBOOT:
             found.append(Partition(name, part.role, size))
         elif part.role is Role.ESP:
             label = request.label or policy.ESP_LABEL
@@ -320,8 +312,10 @@ def _layout(
     partitions: tuple[Partition, ...],
 ) -> Layout:
     extent = group.extent_size or policy.EXTENT
-    disks = {part.request.mountpoint: part.disk.name for part in placed}
-    sizes = [budget.inside(part.size, part.encryption) for part in partitions if part.role is Role.PV]
+    disks = [part.disk.name for pv in group.pvs for part in placed if _pv_name(context, part) == pv]
+    pvs = [part for part in partitions if part.role is Role.PV]
+    sizes = [budget.inside(part.size, part.encryption) for part in pvs if not part.array]
+    sizes += [mirror.inside([part.size for part in pvs])] if context.request.arrays else []
     total = policy.vg_size(sizes, extent)
     slots = budget.image_slots(context.image, context.node.image_slots, extent)
     asked = max(group.reserved_space, total * group.reserved_percent // 100)
@@ -343,9 +337,10 @@ def _layout(
         disks=used,
         wiped=wiped,
         partitions=partitions,
-        vg=VolumeGroup(group.name, extent, tuple(disks[pv] for pv in group.pvs)),
+        vg=VolumeGroup(group.name, extent, tuple(disks)),
         image=ImageVolume(context.image.nvr, slots.image),
         reserved=reserved,
         pool=pool,
         volumes=tuple(volumes),
+        arrays=mirror.arrays(context),
     )

@@ -24,6 +24,8 @@ class Role(Enum):
     ESP = "esp"
     BOOT = "boot"
     PV = "pv"
+    #: GRUB's environment block where /boot is an array, which GRUB cannot write to; one on each disk.
+    ENVIRONMENT = "environment"
 
 
 #: udev's links to partitions by their unique ids (udev: 60-persistent-storage.rules), as ExistingPartition has them.
@@ -86,7 +88,10 @@ class Encryption:
 
 @dataclass(frozen=True)
 class Partition:
-    """A partition to make.  ``mountpoint`` is empty for BIOS boot partitions and PVs."""
+    """A partition to make.  ``mountpoint`` is empty for BIOS boot partitions and PVs.
+
+    ``array`` names the array that it is a part of, which has file system, mount point and the like in its place.
+    """
 
     disk: str
     role: Role
@@ -96,6 +101,19 @@ class Partition:
     label: str = ""
     options: tuple[str, ...] = ()
     encryption: Optional[Encryption] = None
+    array: str = ""
+
+
+@dataclass(frozen=True)
+class Array:
+    """An md RAID1 over the partitions that name it; for ``role`` BOOT or PV."""
+
+    name: str
+    role: Role
+    fstype: str = ""
+    mountpoint: str = ""
+    label: str = ""
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,6 +180,7 @@ class Layout:
     reserved: int
     pool: ThinPool
     volumes: tuple[Volume, ...]
+    arrays: tuple[Array, ...] = ()
 
     @property
     def layer(self) -> Volume:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from org_ovirt_node.kickstart.model import NodeSection, StorageRequest
 from org_ovirt_node.layout import budget, select
 from org_ovirt_node.layout.automatic import automatic
-from org_ovirt_node.layout.explicit import Context, explicit
+from org_ovirt_node.layout.explicit import explicit
 from org_ovirt_node.layout.model import Disk, Firmware, Layout
+from org_ovirt_node.layout.placed import Context
 from org_ovirt_node.payload.facts import ImageFacts
 
 

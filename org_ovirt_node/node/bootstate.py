@@ -109,7 +109,8 @@ def save_good(boot: Path, layer: str) -> None:
     if state.failed == layer:
         keep = replace(keep, failed="")
     wanted = variables(keep)
-    if variables(state) != wanted or state.saved != layer or not state.sound:
+    differ = files.differing_blocks(boot, files.grub_folder(boot))
+    if variables(state) != wanted or state.saved != layer or not state.sound or differ:
         write_variables(boot, wanted)
 
 

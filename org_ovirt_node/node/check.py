@@ -40,6 +40,8 @@ class Facts:
     #: Paths below /etc that were changed after an update that awaits its reboot.
     etc_later: tuple[str, ...] = ()
     vdsm: Optional[bool] = None
+    #: The md arrays of the host, and how many of its members each of them lacks.
+    arrays: dict[str, int] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
 
 
@@ -87,7 +89,20 @@ def judge(facts: Facts) -> tuple[Group, ...]:
             (_result("vdsmd", "vdsmd", ["vdsmd was started and does not run"] if facts.vdsm is False else []),),
             True,
         ),
+        *_mirrors(facts),
     )
+
+
+def _mirrors(facts: Facts) -> tuple[Group, ...]:
+    """Only where there is one: a node on half a mirror runs, and the next disk that fails ends it."""
+    if not facts.arrays:
+        return ()
+    lacking = [
+        f"{name} lacks {count} of its disks: replace it and add its partitions with 'mdadm --manage {name} --add'"
+        for name, count in facts.arrays.items()
+        if count
+    ]
+    return (Group("mirrors", "Mirrors", (_result("mirrors_complete", "Mirrors complete", lacking),), True),)
 
 
 def _unknown(facts: Facts, what: str) -> list[str]:

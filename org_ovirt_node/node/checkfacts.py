@@ -52,6 +52,7 @@ def gather(places: Places) -> Facts:
         fallback=fallback_text(places, node),
         etc_later=later or (),
         vdsm=vdsm(),
+        arrays=attempt("arrays", survey.arrays) or {},
         errors=errors,
     )
 

@@ -119,8 +119,7 @@ def running_layer(running: Path = PROC_CMDLINE) -> str:
 def boot_state(boot: Path = BOOT, entries: Optional[tuple[bls.Entry, ...]] = None) -> BootState:
     """Read GRUB's environment block and menu.  Raises BootError when there is no grub.cfg."""
     folder = files.grub_folder(boot)
-    block = boot / folder / "grubenv"
-    data = block.read_bytes() if block.is_file() else b""
+    data = files.read_block(boot, folder)
     values = grubenv.parse(data)
     menu = boot / folder / grubcfg.ENTRIES_FILE
     text = menu.read_text(encoding="utf-8", errors="replace") if menu.is_file() else ""

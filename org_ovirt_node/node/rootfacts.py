@@ -49,12 +49,16 @@ class Assembled:
 
 @dataclass(frozen=True)
 class Below:
-    """What lies below a VG: its PVs (device → UUID), and of their disks the stack, the drivers and the maps' WWIDs."""
+    """What lies below a VG: its PVs (device → UUID), and of their disks the stack, the drivers and the maps' WWIDs.
+
+    ``arrays`` are the UUIDs of md arrays, as mdadm(8) writes them.
+    """
 
     pvs: Mapping[str, str]
     stack: frozenset[str]
     drivers: tuple[str, ...]
     maps: tuple[str, ...]
+    arrays: tuple[str, ...] = ()
 
 
 def below(vg: str) -> Below:
@@ -63,7 +67,7 @@ def below(vg: str) -> Below:
     disks = block_tree(sorted(pvs))
     stack = stack_of(disks)
     drivers = drivers_of(disks) + (drivers_of_cards() if "iscsi" in stack else ())
-    return Below(pvs, stack, tuple(dict.fromkeys(drivers)), maps_of(disks))
+    return Below(pvs, stack, tuple(dict.fromkeys(drivers)), maps_of(disks), arrays_of(disks))
 
 
 def gather(
@@ -135,6 +139,21 @@ def stack_of(nodes: list[dict[str, Any]]) -> frozenset[str]:
         found |= {TRANSPORTS[transport]} if transport in TRANSPORTS else set()
         found |= {RAID[kind]} if kind in RAID else set()
     return frozenset(found)
+
+
+def arrays_of(nodes: list[dict[str, Any]]) -> tuple[str, ...]:
+    """The UUIDs of the md arrays in the tree."""
+    names = [f"/dev/{node['kname']}" for node in walk(nodes) if str(node.get("type") or "") in RAID]
+    return tuple(md_uuid(name) for name in dict.fromkeys(names))
+
+
+def md_uuid(path: str) -> str:
+    """The UUID of an array as mdadm(8) and rd.md.uuid= (dracut.cmdline(7)) write it."""
+    for line in run(["mdadm", "--detail", "--export", path]).stdout.splitlines():
+        name, _, value = line.partition("=")
+        if name == "MD_UUID":
+            return value
+    raise StorageError(f"mdadm does not tell the UUID of {path}", hint="See 'mdadm --detail'.")
 
 
 def maps_of(nodes: list[dict[str, Any]], sys_block: Path = SYS_BLOCK) -> tuple[str, ...]:

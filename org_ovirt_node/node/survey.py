@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_SLOTS, DEFAULT_TRIES = 3, 3
 #: Bytes that stay free where an image is fetched to be looked at.
 FETCH_MARGIN = 64 << 20
+SYS_BLOCK = Path("/sys/class/block")
 
 
 @dataclass(frozen=True)
@@ -218,3 +219,9 @@ def kept_size(changes: Sequence[upper.Change], keep: Sequence[str]) -> int:
 def image_boot_args(tree: Path) -> str:
     """The kernel arguments that the image mounted at ``tree`` asks for; empty for an image that says nothing."""
     return inspect_mounted(tree, ImageFacts("unknown", 0)).boot_args
+
+
+def arrays(sys_block: Path = SYS_BLOCK) -> dict[str, int]:
+    """The md arrays, and how many members each lacks (kernel: Documentation/admin-guide/md.rst, "degraded")."""
+    found = sorted(sys_block.glob("md*/md/degraded"))
+    return {f"/dev/{path.parts[-3]}": int(path.read_text(encoding="ascii")) for path in found}

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from org_ovirt_node.errors import NodeError, StorageError
-from org_ovirt_node.layout.model import Layout, Partition, Role, Volume
+from org_ovirt_node.layout.model import Array, Layout, Partition, Role, Volume
 from org_ovirt_node.node import lvm
+from org_ovirt_node.node.rootfacts import md_uuid
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.run import run
 
 log = logging.getLogger(__name__)
 
 FORMATS = {Role.BIOSBOOT: "biosboot", Role.ESP: "efi", Role.PV: "lvmpv"}
+#: Versions of md's metadata (md(4)): GRUB reads a half of /boot as a file system, so nothing may lie before it.
+METADATA = {Role.BOOT: "1.0", Role.PV: "1.2"}
 #: The part of a master boot record that holds code (UEFI specification 2.10, table 5.1).
 BOOT_CODE = 440
 #: int 0x18 (BIOS Boot Specification 1.01, 6.7: this device boots nothing, take the next one), and hlt for ever where
@@ -48,6 +51,16 @@ class MadeVolume:
 
 
 @dataclass(frozen=True)
+class MadeArray:
+    """An array that was made, with the UUID of what is on it, and its own as mdadm(8) writes it."""
+
+    request: Array
+    path: str
+    uuid: str
+    md_uuid: str
+
+
+@dataclass(frozen=True)
 class MadeFileSystem:
     """A file system, or swap (with no ``mountpoint``), that the node mounts besides its root; as fstab(5) wants it."""
 
@@ -72,10 +85,27 @@ class Created:
     layout: Layout
     partitions: tuple[MadePartition, ...]
     volumes: tuple[MadeVolume, ...]
+    arrays: tuple[MadeArray, ...] = ()
+
+    @property
+    def boots(self) -> tuple[MadePartition, ...]:
+        """The partition of /boot, or its halves: one on each disk that can be booted."""
+        return tuple(part for part in self.partitions if part.request.role is Role.BOOT)
 
     @property
     def boot(self) -> MadePartition:
-        return next(part for part in self.partitions if part.request.role is Role.BOOT)
+        return self.boots[0]
+
+    @property
+    def environment(self) -> int:
+        """The number of the partition with GRUB's environment block on each disk of a mirror, else 0.
+
+        Raises StorageError when the disks were partitioned differently: GRUB's one configuration serves all of them.
+        """
+        numbers = {part.number for part in self.partitions if part.request.role is Role.ENVIRONMENT}
+        if len(numbers) > 1:
+            raise StorageError("the disks of the mirror have their partitions in different orders")
+        return next(iter(numbers), 0)
 
     @property
     def esps(self) -> tuple[MadePartition, ...]:
@@ -99,6 +129,10 @@ class Created:
             if wanted.mountpoint:
                 fstype = FSTYPES.get(wanted.role, wanted.fstype)
                 found.append(MadeFileSystem(part.path, part.uuid, wanted.mountpoint, fstype, wanted.options))
+        for array in self.arrays:
+            on = array.request
+            if on.mountpoint:
+                found.append(MadeFileSystem(array.path, array.uuid, on.mountpoint, on.fstype, on.options))
         for made in self.volumes:
             volume = made.request
             if not volume.is_layer:
@@ -145,7 +179,9 @@ class _Creation:
         self._wipe()
         parts = [(request, self._partition(request)) for request in self.layout.partitions]
         do_partitioning(self.handle)
-        pvs = [self._pv(request, device) for request, device in parts if request.role is Role.PV]
+        arrays = [(array, self._array(array, parts)) for array in self.layout.arrays]
+        pvs = [self._pv(request, device) for request, device in parts if request.role is Role.PV and not request.array]
+        pvs += [device for array, device in arrays if array.role is Role.PV]
         vg = self.handle.new_vg(name=self.layout.vg.name, parents=pvs, pe_size=self.size(self.layout.vg.extent_size))
         self.handle.create_device(vg)
         image = self.handle.new_lv(parents=[vg], name=self.layout.image.name, size=self.size(self.layout.image.size))
@@ -159,6 +195,10 @@ class _Creation:
             volumes=tuple(
                 MadeVolume(request, str(mapper_path(self.layout.vg.name, request.name)), str(device.format.uuid or ""))
                 for request, device in volumes
+            ),
+            arrays=tuple(
+                MadeArray(array, device.path, str(device.format.uuid or ""), md_uuid(device.path))
+                for array, device in arrays
             ),
         )
 
@@ -191,11 +231,32 @@ class _Creation:
                 "passphrase": request.encryption.passphrase,
                 "luks_version": request.encryption.version,
             }
+        if request.array:
+            arguments["fmt_type"] = "mdmember"
         if request.mountpoint:
             arguments["mountpoint"] = request.mountpoint
         if request.label:
             arguments["fmt_args"] = {"label": request.label}
         device = self.handle.new_partition(**arguments)
+        self.handle.create_device(device)
+        return device
+
+    def _array(self, request: Array, parts: Sequence[tuple[Partition, Any]]) -> Any:
+        members = [device for part, device in parts if part.array == request.name]
+        arguments: dict[str, Any] = {
+            "name": request.name,
+            "level": "raid1",
+            "parents": members,
+            "member_devices": len(members),
+            "total_devices": len(members),
+            "metadata_version": METADATA[request.role],
+            "fmt_type": FORMATS.get(request.role, request.fstype),
+        }
+        if request.mountpoint:
+            arguments["mountpoint"] = request.mountpoint
+        if request.label:
+            arguments["fmt_args"] = {"label": request.label}
+        device = self.handle.new_mdarray(**arguments)
         self.handle.create_device(device)
         return device
 

@@ -95,7 +95,7 @@ def test_elsewhere_a_layout_has_to_be_said(form: str) -> None:
         load_with("", KICKSTART.replace("timesource --ntp-disable\n", ""), form)
 
 
-@pytest.mark.parametrize("line", ["raid / --device=0", "part /boot --onpart=sda1", "bootloader --disabled", "reqpart"])
+@pytest.mark.parametrize("line", ["fcoe --nic=eth0", "part /boot --onpart=sda1", "bootloader --disabled", "reqpart"])
 def test_what_is_about_disks_is_never_passed_over(line: str) -> None:
     with pytest.raises(KickstartProblem, match=f"{line.split()[0]}.* is not supported"):
         load_with(line + "\n", KICKSTART.replace("bootloader --append=quiet\n", ""))
