@@ -46,11 +46,15 @@ class Meter:
     last: float = field(default=float("-inf"))
 
     def due(self, done: int, total: Optional[int]) -> bool:
-        """True when a report should be shown: at most every INTERVAL, and always at the end."""
+        """True when a report should be shown: at most every INTERVAL, and always at the end.
+
+        No byte of an unknown number is where the clock starts, and nothing to show.
+        """
         now = self.clock()
         if self.started is None:
             self.started = now
-        if now - self.last < INTERVAL and done != total:
+        begins = not done and total is None
+        if begins or (now - self.last < INTERVAL and done != total):
             return False
         self.last = now
         return True
@@ -143,6 +147,7 @@ class JsonProgress:
 def growing(file: Path, progress: Progress) -> Iterator[None]:
     """Report the size of ``file`` while the block waits for a program that writes it."""
     ended = threading.Event()
+    progress.transferred(0, None)
 
     def watch() -> None:
         while not ended.wait(GROWTH_INTERVAL):

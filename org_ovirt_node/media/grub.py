@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from org_ovirt_node.boot import efi
+from org_ovirt_node.errors import BootError
 from org_ovirt_node.mounts import bound
 from org_ovirt_node.run import run
 
@@ -110,12 +111,18 @@ def hybrid_boot(tree: Path) -> Path:
     return tree / "usr/lib/grub/i386-pc/boot_hybrid.img"
 
 
-def efi_image(tree: Path, output: Path, work: Path, epoch: int) -> None:
-    """Write the EFI system partition with the signed boot loader of the image at ``tree``.  Raises BootError.
+def efi_image(tree: Path, output: Path, work: Path, epoch: int) -> tuple[str, ...]:
+    """Write the EFI system partition with the signed boot loader of the image at ``tree``; where its stubs are.
 
-    Everything on it has the time ``epoch`` (seconds).
+    Everything on it has the time ``epoch`` (seconds).  GRUB takes a CD for one disk, without that partition: it looks
+    for the stub at the same place on the volume itself.  Raises BootError.
     """
     plan = efi.find_efi(tree, "grub")
+    if not plan.files:
+        raise BootError(
+            "the image has no signed boot loader for EFI, which its installer needs",
+            hint="Build it with shim and a signed GRUB (Debian: shim-signed, grub-efi-amd64-signed).",
+        )
     work.mkdir(parents=True, exist_ok=True)
     wanted = {target: tree / source for target, source in plan.files.items()}
     for config in plan.configs:
@@ -138,3 +145,4 @@ def efi_image(tree: Path, output: Path, work: Path, epoch: int) -> None:
         run(["mmd", "-i", output, f"::/{folder}"], env=environment, hint="Install mtools.")
     for target, path in sorted(wanted.items()):
         run(["mcopy", "-m", "-i", output, path, f"::/{target}"], env=environment)
+    return plan.configs

@@ -130,7 +130,9 @@ def lay_out(tree: Path, parts: Parts, request: Request, node: Path, work: Path, 
     (tree / grub.FOLDER / "grub.cfg").write_text(grub.render(menu), encoding="ascii")
     grub.bios_image(node, work / "eltorito.img")
     place(work / "eltorito.img", tree / BIOS_IMAGE)
-    grub.efi_image(node, tree / EFI_IMAGE, work / "esp", epoch)
+    for config in grub.efi_image(node, tree / EFI_IMAGE, work / "esp", epoch):
+        (tree / config).parent.mkdir(parents=True, exist_ok=True)
+        (tree / config).write_text(grub.stub(), encoding="ascii")
 
 
 def companions(image: Path) -> Sequence[Path]:
