@@ -89,14 +89,20 @@ def no_space_boot(node: Node, new: NodeImage) -> None:
     node.shell.run("rm /boot/filler")
 
 
-#: Provisions all but ``left`` bytes of a thin pool: one page in each chunk, without the pool's zeroing.
+#: Provisions ``count`` chunks of a thin pool: one page in each, past the page cache, which has no room for them.
+#: Several threads, so that the pool always has more than one to look at.
 FILL = """
-import os, sys
+import mmap, os, sys
+from concurrent.futures import ThreadPoolExecutor
 path, chunk, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-device = os.open(path, os.O_WRONLY)
-page = b"x" * 4096
-for number in range(count):
-    os.pwrite(device, page, number * chunk)
+device = os.open(path, os.O_WRONLY | os.O_DIRECT)
+page = mmap.mmap(-1, 4096)
+THREADS = 4
+def fill(first):
+    for number in range(first, count, THREADS):
+        os.pwrite(device, page, number * chunk)
+with ThreadPoolExecutor(THREADS) as pool:
+    list(pool.map(fill, range(THREADS)))
 os.fsync(device)
 """
 #: Bytes that stay free in the pool: less than a layer needs.
