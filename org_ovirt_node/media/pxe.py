@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from org_ovirt_node.boot import efi
 from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.boot.hostinitrd import build as archive
 from org_ovirt_node.errors import ImageError
@@ -24,17 +25,23 @@ from org_ovirt_node.media import grub, layers
 from org_ovirt_node.media.iso import FOLDER, on_medium
 from org_ovirt_node.payload.manifest import Manifest, parse
 from org_ovirt_node.progress import Progress
-from org_ovirt_node.run import run
+from org_ovirt_node.run import clean_environment, run
 
 KERNEL, INITRAMFS, KICKSTART = "vmlinuz", "initrd.img", "install.ks"
-IPXE, GRUB_CONFIG, BIOS_LOADER = "boot.ipxe", "grub/grub.cfg", "grub/core.0"
-#: shim and the network's GRUB in an image from Debian packages → their names in the tree: shim starts grubx64.efi.
-EFI_LOADERS = {
-    "usr/lib/shim/shimx64.efi.signed": "shimx64.efi",
-    "usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed": "grubx64.efi",
-}
+IPXE, IPXE_ALWAYS, GRUB_CONFIG, BIOS_LOADER = "boot.ipxe", "install.ipxe", "grub/grub.cfg", "grub/core.0"
+#: Where a signed GRUB looks for its configuration that does not come from Debian: beside itself.
+GRUB_CONFIG_BESIDE = "grub.cfg"
+#: shim starts the file grubx64.efi beside it, whatever it is made from.
+EFI_LOADERS = (efi.SHIM, efi.GRUB)
+#: Debian has a GRUB of its own for the network; Fedora's and CentOS' is one for all.
+DEBIAN_NETWORK_GRUB = "usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed"
 #: GRUB for BIOS, all in one file.
-BIOS_MODULES = ("pxe", "tftp", "net", "normal", "configfile", "linux", "echo", "test", "serial", "terminal")
+BIOS_MODULES = (
+    *("pxe", "tftp", "net", "normal", "configfile", "linux", "echo", "test", "serial", "terminal"),
+    *("biosdisk", "part_gpt", "ext2", "search", "search_fs_file", "regexp", "chain"),
+)
+#: The tool that makes it: Debian's name and Fedora's.
+MKIMAGE = ("grub-mkimage", "grub2-mkimage")
 #: Seconds for a person to stop GRUB.
 TIMEOUT = 5
 #: Who can read the kickstart: it is shown to all that ask.
@@ -79,18 +86,35 @@ def arguments(url: str) -> str:
     return f"{grub.SERIAL} inst.ks={url}/{KICKSTART}"
 
 
-def ipxe_script(url: str) -> str:
-    """For iPXE on BIOS and EFI (ipxe.org/cmd); EFI's stub of the kernel wants the initramfs named on its line."""
+def ipxe_script(url: str, *, always: bool = False) -> str:
+    """For iPXE on BIOS and EFI (ipxe.org/cmd); EFI's stub of the kernel wants the initramfs named on its line.
+
+    A BIOS that asks the network first would install at every start: there the disk is started when it has something to
+    start, unless this is to install ``always``.  Under EFI the node's own entry comes before the network's.
+    """
+    disk_first = "iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 || goto install\n:install\n"
     return (
-        f"#!ipxe\nkernel {url}/{KERNEL} initrd={INITRAMFS} {arguments(url)}\n"
+        f"#!ipxe\n{'' if always else disk_first}kernel {url}/{KERNEL} initrd={INITRAMFS} {arguments(url)}\n"
         f"initrd --name {INITRAMFS} {url}/{INITRAMFS}\nboot\n"
     )
 
 
 def grub_config(url: str, nvr: str) -> str:
-    """For GRUB, loaded by the firmware's PXE from the same tree by TFTP (GRUB manual, "Network")."""
+    """For GRUB, loaded by the firmware's PXE from the same tree by TFTP (GRUB manual, "Network").
+
+    On a BIOS it starts a node that is on a disk already, as :func:`ipxe_script` does.
+    """
     return (
         f"set timeout={TIMEOUT}\n"
+        'if [ "$grub_platform" = pc ]; then\n'
+        "  for file in /grub2/entries.cfg /grub/entries.cfg; do\n"
+        '    if [ -z "$node" ]; then search --no-floppy --file --set=node $file; fi\n'
+        "  done\n"
+        "fi\n"
+        'if [ -n "$node" ]; then\n'
+        "  regexp --set=disk '^(hd[0-9]+)' \"$node\"\n"
+        "  menuentry 'Start the node on the disk' {\n    set root=\"$disk\"\n    chainloader +1\n  }\n"
+        "fi\n"
         f"menuentry 'Install {nvr}' {{\n  linux /{KERNEL} {arguments(url)}\n  initrd /{INITRAMFS}\n}}\n"
         "menuentry 'Start from the first disk' {\n  exit 1\n}\n"
     )
@@ -124,14 +148,15 @@ def make(request: Request, installer: Installer, work: Path, progress: Progress)
     for name, content in (
         (KICKSTART, text),
         (IPXE, ipxe_script(url)),
+        (IPXE_ALWAYS, ipxe_script(url, always=True)),
         (GRUB_CONFIG, grub_config(url, manifest.nvr)),
     ):
         (output / name).write_text(content, encoding="utf-8")
     with opened(request.image) as tree:
-        _loaders(tree, output)
+        made = loaders(tree, output, grub_config(url, manifest.nvr))
     # A web server and a TFTP server read it; what else is in the folder is somebody else's.
     (output / GRUB_CONFIG).parent.chmod(0o755)
-    for name in (KERNEL, INITRAMFS, KICKSTART, IPXE, GRUB_CONFIG, *EFI_LOADERS.values(), BIOS_LOADER):
+    for name in (KERNEL, INITRAMFS, KICKSTART, IPXE, IPXE_ALWAYS, GRUB_CONFIG, *made):
         path = output / name
         if path.is_file() and not path.is_symlink():
             path.chmod(0o644)
@@ -151,12 +176,27 @@ def write_initramfs(parts: layers.Parts, target: Path) -> None:
             output.write(archive({f"/{FOLDER}/{layer.name}": HostFile(layer.read_bytes())}))
 
 
-def _loaders(tree: Path, output: Path) -> None:
-    """GRUB for the firmware's own PXE, as far as the image at ``tree`` has it."""
-    for source, name in EFI_LOADERS.items():
-        if (tree / source).is_file():
-            shutil.copyfile(tree / source, output / name)
+def loaders(tree: Path, output: Path, config: str) -> list[str]:
+    """GRUB for the firmware's own PXE, as far as the image at ``tree`` has it; returns what was made.
+
+    Raises BootError for an image with shim and no signed GRUB.
+    """
+    made: list[str] = []
+    vendor, signed = efi.signed_files(tree)
+    own = tree / DEBIAN_NETWORK_GRUB
+    if signed and (vendor != "debian" or own.is_file()):
+        made += EFI_LOADERS
+        shutil.copyfile(tree / signed[efi.SHIM], output / efi.SHIM)
+        shutil.copyfile(own if vendor == "debian" else tree / signed[efi.GRUB], output / efi.GRUB)
+        if vendor != "debian":
+            (output / GRUB_CONFIG_BESIDE).write_text(config, encoding="utf-8")
+            made.append(GRUB_CONFIG_BESIDE)
     modules = tree / "usr/lib/grub/i386-pc"
     if (modules / "pxe.mod").is_file():
         places = [f"--directory={modules}", "--prefix=/grub", f"--output={output / BIOS_LOADER}"]
-        run(["grub-mkimage", "--format=i386-pc-pxe", *places, *BIOS_MODULES], hint="Install grub-common.")
+        program = next((name for name in MKIMAGE if shutil.which(name, path=clean_environment()["PATH"])), MKIMAGE[0])
+        run(
+            [program, "--format=i386-pc-pxe", *places, *BIOS_MODULES], hint="Install grub-common (Fedora: grub2-tools)."
+        )
+        made.append(BIOS_LOADER)
+    return made

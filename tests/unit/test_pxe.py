@@ -6,10 +6,11 @@ import json
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Optional
 
 import pytest
 
-from org_ovirt_node.boot import cpio
+from org_ovirt_node.boot import cpio, grubcfg
 from org_ovirt_node.boot.hostinitrd import HostFile, build
 from org_ovirt_node.errors import ImageError, KickstartProblem
 from org_ovirt_node.kickstart import carried
@@ -40,11 +41,71 @@ def test_both_boot_loaders_name_the_kickstart_as_the_installer_reads_it() -> Non
         assert found is not None and found.path == f"{URL}/install.ks" and found.web
 
 
-def test_ipxe_s_script() -> None:
-    lines = pxe.ipxe_script(URL).splitlines()
-    assert lines[0] == "#!ipxe" and lines[-1] == "boot"
+def test_ipxe_s_script_installs() -> None:
+    lines = pxe.ipxe_script(URL, always=True).splitlines()
+    assert lines[0] == "#!ipxe" and lines[-1] == "boot" and len(lines) == 4
     assert lines[1].startswith(f"kernel {URL}/vmlinuz initrd=initrd.img ")
     assert lines[2] == f"initrd --name initrd.img {URL}/initrd.img"
+
+
+def test_on_a_bios_ipxe_starts_the_disk_before_it_would_install() -> None:
+    lines = pxe.ipxe_script(URL).splitlines()
+    assert lines[1] == "iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 || goto install"
+    assert lines[2] == ":install" and lines[3:] == pxe.ipxe_script(URL, always=True).splitlines()[1:]
+
+
+def test_on_a_bios_grub_starts_a_node_before_it_would_install() -> None:
+    text = pxe.grub_config(URL, "n-1.0-1")
+    titles = [line.split("'")[1] for line in text.splitlines() if line.strip().startswith("menuentry")]
+    assert titles == ["Start the node on the disk", "Install n-1.0-1", "Start from the first disk"]
+    # The entry is there for a BIOS, with a node alone; what it is told by lies on every node's /boot.
+    assert text.index('"$grub_platform" = pc') < text.index("search") < text.index('-n "$node"') < text.index(titles[0])
+    for folder in ("grub", "grub2"):
+        assert f"/{folder}/{grubcfg.ENTRIES_FILE}" in text
+    words = set(text.replace("+1", "").split())
+    for command, module in (("search", "search_fs_file"), ("regexp", "regexp"), ("chainloader", "chain")):
+        assert command in words and module in pxe.BIOS_MODULES
+
+
+@pytest.mark.parametrize(
+    ("shipped", "configs"),
+    [
+        (
+            (
+                "usr/lib/shim/shimx64.efi.signed",
+                "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed",
+                pxe.DEBIAN_NETWORK_GRUB,
+            ),
+            (),
+        ),
+        (("boot/efi/EFI/centos/shimx64.efi", "boot/efi/EFI/centos/grubx64.efi"), ("grub.cfg",)),
+        (
+            ("usr/lib/efi/shim/16/EFI/fedora/shimx64.efi", "usr/lib/efi/grub2/2.12/EFI/fedora/grubx64.efi"),
+            ("grub.cfg",),
+        ),
+        ((), None),
+        (("usr/lib/shim/shimx64.efi.signed", "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed"), None),
+    ],
+)
+def test_the_loaders_of_an_image_have_the_names_by_which_they_find_each_other(
+    tmp_path: Path, shipped: tuple[str, ...], configs: Optional[tuple[str, ...]]
+) -> None:
+    tree, output = tmp_path / "tree", tmp_path / "out"
+    output.mkdir()
+    for path in shipped:
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_text(path)
+    made = pxe.loaders(tree, output, "the configuration")
+    assert sorted(made) == sorted(path.name for path in output.iterdir())
+    if configs is None:
+        assert made == []
+        return
+    assert set(made) == {"shimx64.efi", "grubx64.efi", *configs}
+    assert "shim" in (output / "shimx64.efi").read_text()
+    # The last one that is shipped is the GRUB that knows the network.
+    assert (output / "grubx64.efi").read_text() == shipped[-1]
+    for name in configs:
+        assert (output / name).read_text() == "the configuration"
 
 
 def test_grub_reads_its_configuration() -> None:

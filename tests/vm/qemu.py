@@ -141,6 +141,8 @@ class Spec:
     network: Optional[tuple[str, ...]] = ()
     #: The network card's own firmware (iPXE) is there, and boots where no disk does.
     boots_from_network: bool = False
+    #: It boots before any disk.
+    network_first: bool = False
     #: A saved machine to go on with.
     incoming: Optional[Path] = None
     #: Seconds after which the machine is ended, whatever it does.
@@ -182,7 +184,8 @@ def command_line(spec: Spec, sockets: Path, logs: Path) -> list[str]:
     argv += ["-device", "virtio-scsi-pci,id=scsi1"]
     if spec.network is not None:
         argv += ["-netdev", ",".join(("user,id=net0", *spec.network))]
-        argv += ["-device", "virtio-net-pci,netdev=net0" + ("" if spec.boots_from_network else ",romfile=")]
+        first = ",bootindex=0" if spec.network_first else ""
+        argv += ["-device", "virtio-net-pci,netdev=net0" + ("" if spec.boots_from_network else ",romfile=") + first]
     for disk in spec.disks:
         for node in disk.blockdevs():
             argv += ["-blockdev", json.dumps(node)]
