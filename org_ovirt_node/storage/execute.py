@@ -28,6 +28,11 @@ BOOT_CODE = 440
 BOOTS_NOTHING = b"\xcd\x18\xf4\xeb\xfd"
 
 
+#: blivet puts what is heavier first on a disk: what GRUB reads, as with a plain /boot, whose weight is 2000 (its
+#: Platform.weight); it does not see what the members of an array are for.
+WEIGHTS = {Role.BOOT: 2000, Role.ENVIRONMENT: 1000}
+
+
 @dataclass(frozen=True)
 class MadePartition:
     """A partition that was made: its number on the disk and where its device is."""
@@ -233,6 +238,8 @@ class _Creation:
             }
         if request.array:
             arguments["fmt_type"] = "mdmember"
+        if self.layout.arrays and request.role in WEIGHTS:
+            arguments["weight"] = WEIGHTS[request.role]
         if request.mountpoint:
             arguments["mountpoint"] = request.mountpoint
         if request.label:
