@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -259,6 +260,11 @@ def booted_node(
             node.await_login()
             context.figures.setdefault("boot_seconds", round(machine.seconds, 1))
         yield node
+
+
+def stuttering(text: str) -> str:
+    """A pattern for what a kernel says: under emulation its console repeats a character now and then."""
+    return "".join(f"{re.escape(character)}+" for character in text)
 
 
 def check_root(node: Node, image: NodeImage, *, liveos: bool = False) -> None:

@@ -7,7 +7,7 @@ from tests.vm.artefacts import NodeImage
 from tests.vm.errors import check, check_equal
 from tests.vm.qemu import Disk
 from tests.vm.scenario import Context, scenario
-from tests.vm.steps import BOOT, VG, booted_node, check_root, installed, target_disk
+from tests.vm.steps import BOOT, VG, booted_node, check_root, installed, stuttering, target_disk
 
 GIB = 1 << 30
 NAMES = ("target", "second")
@@ -76,7 +76,7 @@ def _alone(context: Context, image: NodeImage, disk: Disk, number: int) -> None:
         # A panic is what is wanted from here on, and not the end of it.
         node.machine.serial.fatal = None
         node.machine.shell.send("systemctl reboot\n")
-        node.machine.serial.wait_for(r"Kernel panic - not syncing", BOOT)
+        node.machine.serial.wait_for(stuttering("Kernel panic - not syncing"), BOOT)
         node.await_login()
         node.check_running()
         check_root(node, image)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from tests.vm import artefacts
 from tests.vm.errors import check, check_equal
 from tests.vm.scenario import Context, scenario
-from tests.vm.steps import BOOT, Node
+from tests.vm.steps import BOOT, Node, stuttering
 from tests.vm.upgrades import (
     check_health,
     check_runs,
@@ -19,11 +17,6 @@ from tests.vm.upgrades import (
 
 #: Seconds: a settled node where none is cached, an update, and the boots until GRUB falls back.
 LIMIT = 2400.0
-
-
-def _stuttering(text: str) -> str:
-    """A pattern for what a kernel says: under emulation its console repeats a character now and then."""
-    return "".join(f"{re.escape(character)}+" for character in text)
 
 
 def _fall_back(
@@ -50,7 +43,7 @@ def _fall_back(
         _expect_failures(node)
         node.machine.shell.send("systemctl reboot\n")
         for _ in range(endings or tries):
-            node.machine.serial.wait_for(_stuttering(ends_with), 2 * BOOT)
+            node.machine.serial.wait_for(stuttering(ends_with), 2 * BOOT)
             # A layer that starts and is given up then has asked for a login already.
             node.machine.shell.forget()
         node.await_login()
