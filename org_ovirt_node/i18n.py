@@ -15,3 +15,8 @@ def _(text: str) -> str:
 def N_(text: str) -> str:  # noqa: N802 - gettext's own name
     """Marks ``text`` for translation; it is translated where it is shown."""
     return text
+
+
+def translated(text: str) -> str:
+    """What :func:`N_` marked elsewhere, in the user's language."""
+    return _(text)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Optional, Protocol, TypeVar
 
 from org_ovirt_node.errors import NodeError, StorageError
+from org_ovirt_node.i18n import translated
 from org_ovirt_node.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ Doing = TypeVar("Doing", bound=Stepped)
 
 @dataclass(frozen=True)
 class Step(Generic[Doing]):
-    """A named step: ``text`` is for people, ``name`` for logs, tests and JSON readers."""
+    """A named step: ``text`` is for people and translated where it is shown, ``name`` for logs, tests and JSON."""
 
     name: str
     text: str
@@ -45,7 +46,7 @@ def run_steps(doing: Doing, steps: Sequence[Step[Doing]], done: Optional[Callabl
     becomes an error that names the step, and what undoes a failed step undoes this one.
     """
     for step in steps:
-        doing.progress.step(step.name, step.text)
+        doing.progress.step(step.name, translated(step.text))
         started = time.monotonic()
         try:
             step.action(doing)

@@ -15,6 +15,7 @@ from org_ovirt_node.boot import bls, files, hostfiles, hostinitrd
 from org_ovirt_node.errors import StorageError
 from org_ovirt_node.firstboot import growth, partitions, uuids
 from org_ovirt_node.firstboot.record import FIRST_BOOT, Record, load
+from org_ovirt_node.i18n import N_
 from org_ovirt_node.inside import place_for_file
 from org_ovirt_node.install import labels, system
 from org_ovirt_node.install.root import NodeRoot
@@ -224,11 +225,11 @@ def _grow(one: uuids.FileSystem, place: Path) -> None:
 
 
 STEPS: Sequence[Step[FirstBoot]] = (
-    Step("look", "Looking at this machine's disks", FirstBoot.look),
-    Step("grow", "Growing into the disks", FirstBoot.grow),
-    Step("identity", "Giving this machine its own ids", FirstBoot.identity),
-    Step("file-systems", "Giving the file systems their own ids", FirstBoot.file_systems),
-    Step("guids", "Giving disks and partitions their own ids", FirstBoot.guids),
-    Step("devices-file", "Registering the disks with LVM", FirstBoot.devices_file),
-    Step("boot-files", "Writing the boot files of this machine", FirstBoot.boot_files),
+    Step("look", N_("Looking at this machine's disks"), FirstBoot.look),
+    Step("grow", N_("Growing into the disks"), FirstBoot.grow),
+    Step("identity", N_("Giving this machine its own ids"), FirstBoot.identity),
+    Step("file-systems", N_("Giving the file systems their own ids"), FirstBoot.file_systems),
+    Step("guids", N_("Giving disks and partitions their own ids"), FirstBoot.guids),
+    Step("devices-file", N_("Registering the disks with LVM"), FirstBoot.devices_file),
+    Step("boot-files", N_("Writing the boot files of this machine"), FirstBoot.boot_files),
 )

@@ -16,6 +16,7 @@ from typing import Any
 from org_ovirt_node.boot import bls, cmdline, efi, files, grubcfg, hostfiles, hostinitrd, loader, network, reachable
 from org_ovirt_node.errors import LayoutError
 from org_ovirt_node.firstboot import record
+from org_ovirt_node.i18n import N_
 from org_ovirt_node.install import accounts, labels, scripts, system, texts
 from org_ovirt_node.install.options import Options, running_firmware
 from org_ovirt_node.install.root import Mount, NodeRoot, image_tree, inspected, node_root
@@ -365,24 +366,24 @@ class Installation:
 
 
 PREPARE: tuple[Step[Installation], ...] = (
-    Step("image", "Looking at the image", Installation.image),
-    Step("disks", "Scanning the disks", Installation.disks),
-    Step("plan", "Planning the layout", Installation.plan),
+    Step("image", N_("Looking at the image"), Installation.image),
+    Step("disks", N_("Scanning the disks"), Installation.disks),
+    Step("plan", N_("Planning the layout"), Installation.plan),
 )
 WRITE: tuple[Step[Installation], ...] = (
-    Step("partition", "Setting up disks and volumes", Installation.partition),
-    Step("transfer", "Writing the image", Installation.transfer),
-    Step("verify", "Reading the image back", Installation.verify),
-    Step("assemble", "Mounting the new root and filling its volumes", Installation.assemble),
-    Step("pre-install", "Running the %pre-install scripts", Installation.pre_install),
-    Step("configure", "Configuring the host", Installation.configure),
-    Step("boot-files", "Copying kernel and initramfs", Installation.boot_files),
-    Step("post", "Running the %post scripts", Installation.post),
-    Step("label", "Labelling files", Installation.label),
-    Step("boot-loader", "Installing the boot loader", Installation.boot_loader),
-    Step("reachable", "Checking that the new root can be reached", Installation.reachable),
-    Step("seal", "Marking the volume group", Installation.seal),
-    Step("entry", "Writing the boot entry", Installation.entry),
+    Step("partition", N_("Setting up disks and volumes"), Installation.partition),
+    Step("transfer", N_("Writing the image"), Installation.transfer),
+    Step("verify", N_("Reading the image back"), Installation.verify),
+    Step("assemble", N_("Mounting the new root and filling its volumes"), Installation.assemble),
+    Step("pre-install", N_("Running the %pre-install scripts"), Installation.pre_install),
+    Step("configure", N_("Configuring the host"), Installation.configure),
+    Step("boot-files", N_("Copying kernel and initramfs"), Installation.boot_files),
+    Step("post", N_("Running the %post scripts"), Installation.post),
+    Step("label", N_("Labelling files"), Installation.label),
+    Step("boot-loader", N_("Installing the boot loader"), Installation.boot_loader),
+    Step("reachable", N_("Checking that the new root can be reached"), Installation.reachable),
+    Step("seal", N_("Marking the volume group"), Installation.seal),
+    Step("entry", N_("Writing the boot entry"), Installation.entry),
 )
 STEPS = PREPARE + WRITE
 #: Steps whose time is the disk's and the scan's, not ours.

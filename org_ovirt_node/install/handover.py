@@ -14,6 +14,7 @@ from pathlib import Path
 
 from org_ovirt_node.boot import efi
 from org_ovirt_node.errors import BootError
+from org_ovirt_node.i18n import N_
 from org_ovirt_node.install import adopt, system, texts
 from org_ovirt_node.install.engine import Installation
 from org_ovirt_node.install.options import Options
@@ -206,24 +207,24 @@ def adopt_fstab(written: str, volumes: dict[str, tuple[str, ...]]) -> str:
 
 
 ADOPT: tuple[Step[Handover], ...] = (
-    Step("image", "Looking at the image", Handover.image),
-    Step("adopt", "Looking at the partitions", Handover.adopt),
-    Step("image-volume", "Making the volume of the image", Handover.image_volume),
+    Step("image", N_("Looking at the image"), Handover.image),
+    Step("adopt", N_("Looking at the partitions"), Handover.adopt),
+    Step("image-volume", N_("Making the volume of the image"), Handover.image_volume),
 )
 WRITE: tuple[Step[Handover], ...] = (
-    Step("transfer", "Writing the image", Handover.transfer),
-    Step("verify", "Reading the image back", Handover.verify),
-    Step("assemble", "Assembling the root and filling its volumes", Handover.assemble),
-    Step("configure", "Configuring the host", Handover.configure),
-    Step("boot-files", "Copying kernel and initramfs", Handover.boot_files),
-    Step("boot-loader", "Installing the boot loader", Handover.boot_loader),
+    Step("transfer", N_("Writing the image"), Handover.transfer),
+    Step("verify", N_("Reading the image back"), Handover.verify),
+    Step("assemble", N_("Assembling the root and filling its volumes"), Handover.assemble),
+    Step("configure", N_("Configuring the host"), Handover.configure),
+    Step("boot-files", N_("Copying kernel and initramfs"), Handover.boot_files),
+    Step("boot-loader", N_("Installing the boot loader"), Handover.boot_loader),
 )
 FINISH: tuple[Step[Handover], ...] = (
-    Step("cover", "Uncovering the node's programs", Handover.finish_cover),
-    Step("identify", "Identifying the host", Handover.identify),
-    Step("label", "Labelling files", Handover.label),
-    Step("rename", "Naming the volumes", Handover.rename),
-    Step("reachable", "Checking that the new root can be reached", Handover.reachable),
-    Step("seal", "Marking the volume group", Handover.seal),
-    Step("entry", "Writing the boot entry", Handover.entry),
+    Step("cover", N_("Uncovering the node's programs"), Handover.finish_cover),
+    Step("identify", N_("Identifying the host"), Handover.identify),
+    Step("label", N_("Labelling files"), Handover.label),
+    Step("rename", N_("Naming the volumes"), Handover.rename),
+    Step("reachable", N_("Checking that the new root can be reached"), Handover.reachable),
+    Step("seal", N_("Marking the volume group"), Handover.seal),
+    Step("entry", N_("Writing the boot entry"), Handover.entry),
 )

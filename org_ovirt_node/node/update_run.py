@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from org_ovirt_node.errors import Interrupted, NodeError
+from org_ovirt_node.i18n import N_
 from org_ovirt_node.node import bootstate, carry, inhibit, journal, lock, lvm, mounted, remove, shared
 from org_ovirt_node.node.layers import NodeState, config, state
 from org_ovirt_node.node.places import Places
@@ -21,21 +22,21 @@ log = logging.getLogger(__name__)
 
 #: The first one writes nothing.
 STEPS: tuple[Step[Update], ...] = (
-    Step("preflight", "Checking the node and the image", Update.preflight),
-    Step("leftovers", "Clearing what an unfinished update left", Update.leftovers),
-    Step("room", "Making room", Update.room),
-    Step("image", "Making the image's volume", Update.image),
-    Step("transfer", "Writing the image", Update.transfer),
-    Step("read-back", "Reading the image back", Update.read_back),
-    Step("layer", "Making the layer", Update.make_layer),
-    Step("merge", "Merging /etc", Update.merge_etc),
-    Step("carry", "Taking along root's home and what the image brings for /var", Update.carry),
-    Step("boot-files", "Copying kernel and initramfs", Update.boot_files),
-    Step("reachable", "Checking that the new root can be reached", Update.reachable),
-    Step("release", "Unmounting", Update.release),
-    Step("entry", "Writing the boot entry", Update.entry),
-    Step("trial", "Putting the new layer on trial", Update.trial),
-    Step("finish", "Finishing", Update.finish),
+    Step("preflight", N_("Checking the node and the image"), Update.preflight),
+    Step("leftovers", N_("Clearing what an unfinished update left"), Update.leftovers),
+    Step("room", N_("Making room"), Update.room),
+    Step("image", N_("Making the image's volume"), Update.image),
+    Step("transfer", N_("Writing the image"), Update.transfer),
+    Step("read-back", N_("Reading the image back"), Update.read_back),
+    Step("layer", N_("Making the layer"), Update.make_layer),
+    Step("merge", N_("Merging /etc"), Update.merge_etc),
+    Step("carry", N_("Taking along root's home and what the image brings for /var"), Update.carry),
+    Step("boot-files", N_("Copying kernel and initramfs"), Update.boot_files),
+    Step("reachable", N_("Checking that the new root can be reached"), Update.reachable),
+    Step("release", N_("Unmounting"), Update.release),
+    Step("entry", N_("Writing the boot entry"), Update.entry),
+    Step("trial", N_("Putting the new layer on trial"), Update.trial),
+    Step("finish", N_("Finishing"), Update.finish),
 )
 #: Steps whose time is the disk's and the source's, not ours.
 DEVICE_BOUND = ("transfer", "read-back")

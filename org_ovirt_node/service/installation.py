@@ -14,6 +14,7 @@ from pyanaconda.modules.common.task import Task
 
 from org_ovirt_node.anaconda_compat import PayloadInstallationError, installation_error
 from org_ovirt_node.errors import NodeError, PayloadError
+from org_ovirt_node.i18n import N_, translated
 from org_ovirt_node.install import handover
 from org_ovirt_node.install.handover import Handover
 from org_ovirt_node.install.options import Options
@@ -30,6 +31,7 @@ from org_ovirt_node.steps import run_steps
 log = logging.getLogger(__name__)
 
 FILE = "the kickstart"
+LOOKING, COLLECTING = N_("Looking at the image of oVirt Node"), N_("Collecting kernel arguments")
 
 
 class Session:
@@ -88,7 +90,7 @@ class NodeTask(Task):  # type: ignore[misc]
 
     @property
     def name(self) -> str:
-        return self.title
+        return translated(self.title)
 
     def run(self) -> object:
         try:
@@ -105,7 +107,7 @@ class NodeTask(Task):  # type: ignore[misc]
 class CheckImageTask(NodeTask):
     """Finds the image and looks at it; for the spokes."""
 
-    title = "Check the image of oVirt Node"
+    title = N_("Check the image of oVirt Node")
 
     def __init__(self, section: NodeSection, found: Callable[[ImageFacts, bool], None]) -> None:
         super().__init__(section)
@@ -119,7 +121,7 @@ class CheckImageTask(NodeTask):
 class PrepareTask(NodeTask):
     """Everything that can be known to be wrong before a disk is written."""
 
-    title = "Check what oVirt Node needs"
+    title = N_("Check what oVirt Node needs")
 
     def __init__(self, section: NodeSection, session: Session, directory: bool) -> None:
         super().__init__(section)
@@ -127,7 +129,7 @@ class PrepareTask(NodeTask):
         self._directory = directory
 
     def work(self) -> object:
-        self._task_progress.step("check", "Looking at the image of oVirt Node")
+        self._task_progress.step("check", translated(LOOKING))
         facts, _ = look_at(self._section, self._task_progress)
         if self._directory:
             raise PayloadError(
@@ -144,7 +146,7 @@ class PrepareTask(NodeTask):
 class WriteImageTask(NodeTask):
     """Writes the image and puts the node's root in the place of Anaconda's."""
 
-    title = "Write the image of oVirt Node"
+    title = N_("Write the image of oVirt Node")
 
     def __init__(self, section: NodeSection, session: Session, sysroot: str, physical_root: str) -> None:
         super().__init__(section)
@@ -178,7 +180,7 @@ class WriteImageTask(NodeTask):
 class FinishTask(NodeTask):
     """Makes the node bootable, after everybody else has configured it."""
 
-    title = "Finish oVirt Node"
+    title = N_("Finish oVirt Node")
 
     def __init__(self, section: NodeSection, session: Session) -> None:
         super().__init__(section)
@@ -189,7 +191,7 @@ class FinishTask(NodeTask):
         installation = session.installation
         if installation is None:
             raise PayloadInstallationError("The image of oVirt Node was not written: see the messages before.")
-        self._task_progress.step("arguments", "Collecting kernel arguments")
+        self._task_progress.step("arguments", translated(COLLECTING))
         installation.progress = self._task_progress
         installation.request = InstallRequest(
             FILE,
