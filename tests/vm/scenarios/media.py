@@ -18,6 +18,8 @@ from tests.vm.steps import GIB, HOSTNAME, INSTALL, PASSWORD, Node, booted_node, 
 
 #: What a kickstart on a medium calls the image beside the installer.
 ON_MEDIUM = "file:/run/install/repo/ovirt-node/{}.squashfs"
+#: Bytes that the demo ISO may have.
+LARGEST = 350 << 20
 #: An address that QEMU's own DHCP would not give.
 FIXED = "10.0.2.77"
 #: Seconds for a question on the screen.
@@ -55,6 +57,7 @@ def iso_bios_text_install(context: Context) -> None:
     image = artefacts.node_image()
     medium = demo_iso(image)
     context.figures["iso_mib"] = medium.stat().st_size >> 20
+    check(medium.stat().st_size <= LARGEST, f"the ISO has {medium.stat().st_size} bytes, more than {LARGEST}")
     with started(context, target(context), as_cd(medium)) as machine:
         serial = machine.serial
         for prompt, said in (
