@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ MODULES = "usr/lib/modules"
 SECTOR = 512
 #: GRUB's environment block, beside grub.cfg; and where /boot is an array, which GRUB cannot write to, the mount points
 #: of partitions with one each (layout/mirror.py).
-BLOCK, ENVIRONMENTS = "grubenv", "env[0-9]"
+BLOCK, ENVIRONMENT = "grubenv", re.compile(r"env[0-9]+")
 #: dracut's fips module looks for it beside the kernel that was booted (fips.sh, do_fips).
 FIPS_CHECKSUM = f".{bls.KERNEL}.hmac"
 
@@ -144,12 +145,17 @@ def publish_first(boot: Path, grub_folder: str, layer: str, config: str) -> None
 
 def environment_mounts(boot: Path) -> tuple[Path, ...]:
     """The partitions with an environment block each, where /boot is an array: those whose disks are there."""
-    return tuple(place for place in sorted(boot.glob(ENVIRONMENTS)) if place.is_mount())
+    return tuple(place for place in _environments(boot) if place.is_mount())
+
+
+def _environments(boot: Path) -> list[Path]:
+    # A layer's folder is there too, whose name has a dash in it.
+    return sorted(place for place in boot.glob("env*") if ENVIRONMENT.fullmatch(place.name))
 
 
 def environment_blocks(boot: Path, grub_folder: str) -> tuple[Path, ...]:
     """Where GRUB's environment block is: a file, or one on each disk of a mirror."""
-    if not any(boot.glob(ENVIRONMENTS)):
+    if not _environments(boot):
         return (boot / grub_folder / BLOCK,)
     mounts = environment_mounts(boot)
     if not mounts:

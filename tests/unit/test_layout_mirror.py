@@ -137,6 +137,7 @@ def boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_block_is_written_and_one_is_read(boot: Path) -> None:
+    (boot / "env3-1.0-1+1").mkdir()
     files.write_environment(boot, "grub", {"saved_entry": "a", "trial_entry": "b", "trial_tries": "3"})
     assert not (boot / "grub").exists()
     assert (boot / "env1/grubenv").read_bytes() == (boot / "env2/grubenv").read_bytes()
