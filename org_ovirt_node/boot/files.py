@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ from org_ovirt_node.errors import BootError
 from org_ovirt_node.run import run
 
 MODULES = "usr/lib/modules"
+#: The extended attribute with a file's SELinux label.
+LABEL = "security.selinux"
 #: Bytes that a disk writes whole or not at all.
 SECTOR = 512
 #: GRUB's environment block, beside grub.cfg; and where /boot is an array, which GRUB cannot write to, the mount points
@@ -59,13 +62,29 @@ def find_kernel(tree: Path, version: str = "") -> KernelFiles:
     return found
 
 
+def make_folder(folder: Path) -> None:
+    """Make ``folder`` and what is missing above it, each with the SELinux label of what it is made in."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _inherit_label(folder)
+
+
+def _inherit_label(path: Path) -> None:
+    """Give ``path`` its folder's SELinux label where it has none, as from a kernel without SELinux (an installer's)."""
+    with contextlib.suppress(OSError):
+        if LABEL not in os.listxattr(path):
+            os.setxattr(path, LABEL, os.getxattr(path.parent, LABEL))
+
+
 def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Replace ``path`` by ``content`` so that after a power cut it is whole: the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "wb") as file:
         os.fchmod(file.fileno(), mode)
+        _inherit_label(temporary)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -22,6 +22,7 @@ from org_ovirt_node.image import (
     labels,
     packagedb,
     perhost,
+    policy,
     publish,
     redhat,
     runtime,
@@ -189,6 +190,7 @@ def make_node(
     runtime.install_units(tree, profile)
     perhost.settle_password_days(tree, epoch)
     initramfs.add_initramfs(tree, profile, kernel, epoch, progress, cache=cache, tree_key=key)
+    policy.install(tree)
     labels.add_equal_places(tree, [*packagedb.SAME_LABELS, (f"/{runtime.NODE_LIB}/etc", "/etc")])
     record = runtime.ImageRecord(
         nvr=request.nvr,

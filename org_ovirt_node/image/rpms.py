@@ -27,7 +27,7 @@ ADDON, RUNTIME, DRACUT, TOOLS = (
 SHARE = "usr/share/ovirt-node"
 MODULES = "usr/lib/dracut/modules.d"
 #: Of the data, what ovirt-node-image puts into images, and reads.
-TOOLS_DATA = ("profiles", "dracut", "systemd", "media", "installer")
+TOOLS_DATA = ("profiles", "dracut", "systemd", "selinux", "media", "installer")
 #: Of the code, what no node has.
 TOOLS_CODE = ("media", "setup")
 TOOLS_PROGRAM = runtime.PROGRAM.format(module="org_ovirt_node.cli.image")

@@ -85,7 +85,7 @@ def find_profile(name: str) -> Path:
 def sources() -> Iterator[Path]:
     """Every file that :func:`install` puts into an image; what a cache key has to cover."""
     data = data_folder()
-    for folder in (PACKAGE, data / "dracut", data / "systemd"):
+    for folder in (PACKAGE, data / "dracut", data / "systemd", data / "selinux"):
         for path in sorted(folder.rglob("*")):
             if path.is_file() and not set(path.relative_to(folder).parts) & set(LEFT_OUT):
                 yield path

@@ -286,10 +286,6 @@ class Installation:
         """Run the %post scripts in the new system."""
         scripts.run_scripts(self.request.scripts, "post", self.node.root, self.progress)
 
-    def label(self) -> None:
-        """Give what was written the SELinux labels that the image's policy wants."""
-        labels.label_new(self.node, [volume.mountpoint for volume in self.layout.shared])
-
     def boot_loader(self) -> None:
         """Install the boot loader."""
         if self.request.bootloader.location == "none":
@@ -317,6 +313,10 @@ class Installation:
         """Does the firmware of this machine get an entry for the node?"""
         here = not self.options.images and not self.options.elsewhere and running_firmware() is Firmware.EFI
         return here and Firmware.EFI in self.layout.firmware and self.request.bootloader.location != "none"
+
+    def label(self) -> None:
+        """Give what was written the SELinux labels that the image's policy wants."""
+        labels.label_new(self.node, [volume.mountpoint for volume in self.layout.shared])
 
     def reachable(self) -> None:
         """Check that kernel, initramfs, host.img and command line reach the new root."""
@@ -379,8 +379,8 @@ WRITE: tuple[Step[Installation], ...] = (
     Step("configure", N_("Configuring the host"), Installation.configure),
     Step("boot-files", N_("Copying kernel and initramfs"), Installation.boot_files),
     Step("post", N_("Running the %post scripts"), Installation.post),
-    Step("label", N_("Labelling files"), Installation.label),
     Step("boot-loader", N_("Installing the boot loader"), Installation.boot_loader),
+    Step("label", N_("Labelling files"), Installation.label),
     Step("reachable", N_("Checking that the new root can be reached"), Installation.reachable),
     Step("seal", N_("Marking the volume group"), Installation.seal),
     Step("entry", N_("Writing the boot entry"), Installation.entry),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import subprocess
 from pathlib import Path
 
@@ -237,3 +238,16 @@ def test_a_disk_that_fails_is_no_foreign_boot_entry(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Path, "read_text", failing)
     with pytest.raises(BootError, match=r"n-1\.0-1\+1\.conf cannot be read: Input/output error"):
         bls.read_all(tmp_path)
+
+
+def test_what_an_installer_without_selinux_writes_has_its_folders_label(tmp_path: Path) -> None:
+    label = b"system_u:object_r:boot_t:s0"
+    os.setxattr(tmp_path, files.LABEL, label)
+    path = tmp_path / "loader/entries/a.conf"
+    files.write_durably(path, b"x")
+    for place in (path, path.parent, path.parent.parent):
+        assert os.getxattr(place, files.LABEL) == label
+    plain = tmp_path / "other"
+    plain.mkdir()
+    files.write_durably(plain / "a", b"x")
+    assert os.listxattr(plain / "a") == []

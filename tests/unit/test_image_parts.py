@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from org_ovirt_node.errors import ImageError
-from org_ovirt_node.image import build, debian, initramfs, labels, mirror, perhost, runtime, summary
+from org_ovirt_node.image import build, debian, initramfs, labels, mirror, perhost, policy, runtime, summary
 from org_ovirt_node.image.profile import Profile
 
 ARCHIVE = "http://a.example/debian/"
@@ -257,3 +257,28 @@ def test_the_summary_counts_hard_links_once_and_knows_owners(tmp_path: Path) -> 
     assert dict(result.packages) == {"p": 1000, "(no package)": 10 + len(listing)}
     assert dict(result.folders)["/usr/bin"] == 1000
     assert "1000 B" in summary.as_text(result, 5)
+
+
+@pytest.mark.parametrize("debian_tree", [True, False])
+def test_only_debians_policy_gets_our_module_and_every_tree_the_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, debian_tree: bool
+) -> None:
+    for name in ("etc/lvm", "var/log", "var/lib/dpkg", "usr/sbin", "etc/selinux/default/contexts/files"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "etc/selinux/config").write_text("SELINUXTYPE=default\n", encoding="utf-8")
+    for name in ("etc/selinux/default/contexts/files/file_contexts", "usr/sbin/setfiles", "usr/sbin/semodule"):
+        (tmp_path / name).touch()
+    if debian_tree:
+        (tmp_path / "var/lib/dpkg/status").touch()
+    called: list[list[str]] = []
+    monkeypatch.setattr(policy, "run_in", lambda _root, argv: called.append(argv))
+    assert policy.install(tmp_path) is debian_tree
+    assert (tmp_path / "etc/lvm/backup").stat().st_mode & 0o777 == 0o700
+    assert not (tmp_path / "etc/multipath").exists()
+    module = tmp_path / "usr/share/selinux/ovirt-node/ovirt-node.cil"
+    assert module.exists() is debian_tree
+    assert [argv[-1] for argv in called] == (["/usr/share/selinux/ovirt-node/ovirt-node.cil"] if debian_tree else [])
+
+
+def test_a_change_of_the_policy_makes_another_image() -> None:
+    assert policy.MODULE in [path.name for path in runtime.sources()]

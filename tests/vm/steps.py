@@ -178,13 +178,14 @@ def installed(
     memory: int = 1536,
     options: str = "",
     disks: str = AUTOMATIC,
+    arguments: str = "",
 ) -> Iterator[tuple[InstallerMachine, Installed]]:
     """Install ``image`` to ``targets``; the block sees installer and result, then the machine is powered off."""
     with running_installer(context.folder, efi=efi, memory=memory) as installer:
         url = provide_payload(installer, image.path, context.folder)
         for target in targets:
             installer.attach(target)
-        text = kickstart(url, check_line=f"--sha256={image.sha256}", disks=disks)
+        text = kickstart(url, check_line=f"--sha256={image.sha256}", disks=disks, arguments=arguments)
         yield installer, install_node(installer, context, text, options=options)
         installer.power_off()
 
