@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from org_ovirt_node.boot.network import Card
 from org_ovirt_node.errors import NodeError, StorageError
 from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget, NetworkRequest
 from org_ovirt_node.storage import iscsi, iscsirecords
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 IQN = "iqn.2024-01.org.example:storage"
 TARGET = IscsiTarget("192.0.2.20", 3261, IQN, "me", "hush-hush", "it", "hush-back", line=7)
@@ -263,3 +266,37 @@ def test_a_way_that_the_initramfs_would_not_have_is_refused(
     (tmp_path / "net/bond0").mkdir(parents=True)
     with pytest.raises(StorageError, match=words):
         iscsi.cards(["192.0.2.20"])
+
+
+#: The lines of dracut 106 (95iscsi/iscsiroot.sh) that ask what the firmware tells, and log in.
+ISCSIROOT = """\
+#!/bin/sh
+# In these cases 'iscsiadm -m fw' will fail, but
+if ! iscsiadm -m fw; then
+    echo none
+else
+    iscsiadm -m fw -l -W 2> /dev/null
+fi
+"""
+
+
+def test_the_initramfs_does_not_tell_the_journal_the_secrets_of_the_firmware(tmp_path: Path) -> None:
+    for name in ("90ovirt-node", "95iscsi", "initdir", "tmp", "bin"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "95iscsi/iscsiroot.sh").write_text(ISCSIROOT)
+    program = tmp_path / "bin/iscsiadm"
+    program.write_text("#!/bin/sh\ncase $* in '-m fw') echo password = secret ;; *) echo logged in ;; esac\n")
+    program.chmod(0o755)
+    module = PROJECT / "data/dracut/90ovirt-node/module-setup.sh"
+    script = (
+        f". {module}; moddir={tmp_path}/90ovirt-node DRACUT_TMPDIR={tmp_path}/tmp\n"
+        f'inst_simple() {{ echo "$2"; cp -p "$1" {tmp_path}/initdir/; }}\nquiet_iscsiroot\n'
+    )
+    placed = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True).stdout
+    assert placed == "/sbin/iscsiroot\n"
+    env = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    (made,) = (tmp_path / "initdir").iterdir()
+    said = subprocess.run([str(made)], env=env, capture_output=True, text=True, check=True).stdout
+    assert said == "logged in\n"
+    plain = subprocess.run(["sh", "-c", ISCSIROOT], env=env, capture_output=True, text=True, check=True).stdout
+    assert "secret" in plain

@@ -1,5 +1,5 @@
 #!/bin/bash
-# shellcheck disable=SC2154  # moddir, initdir and systemdutildir are dracut's
+# shellcheck disable=SC2154  # moddir, initdir, systemdutildir and DRACUT_TMPDIR are dracut's
 #
 # What a node's initramfs has beside the usual: finding, checking and overlaying image and layer.
 
@@ -21,6 +21,18 @@ installkernel() {
     hostonly='' instmods squashfs overlay loop ext4 xfs dm_thin_pool dm_verity
 }
 
+# dracut's own program for iSCSI, in its place and before it, but for one thing: it shows all that the firmware tells
+# (iscsiadm -m fw), and the journal keeps that, with the secrets of CHAP in it.
+quiet_iscsiroot() {
+    local _source _quiet="$DRACUT_TMPDIR/ovirt-node-iscsiroot"
+    for _source in "${moddir%/*}"/*iscsi/iscsiroot.sh; do
+        [[ -f $_source ]] || continue
+        sed 's|\(iscsiadm -m fw\);|\1 > /dev/null;|' "$_source" > "$_quiet"
+        chmod 0755 "$_quiet"
+        inst_simple "$_quiet" /sbin/iscsiroot
+    done
+}
+
 # called by dracut
 install() {
     inst_multiple blkid mount umount lvm cat mkdir ln sleep chroot
@@ -30,6 +42,9 @@ install() {
     inst_hook cmdline 90 "$moddir/parse-ovirt-node.sh"
     # Where dracut's iscsi module is in the initramfs too; without its programs the hook does nothing.
     inst_multiple -o iscsiadm iscsid ip
+    if dracut_module_included "iscsi"; then
+        quiet_iscsiroot
+    fi
     inst_hook initqueue/settled 50 "$moddir/ovirt-node-iscsi.sh"
     inst_hook initqueue/settled 99 "$moddir/ovirt-node-wait.sh"
     if dracut_module_included "multipath"; then

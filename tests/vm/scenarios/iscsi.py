@@ -223,6 +223,8 @@ def install_iscsi_ibft(context: Context) -> None:
             for secret in (ACCOUNT.password, OUTGOING.password):
                 found = node.shell.text(f"grep -rlF -e {secret} /etc /boot /root /var/lib /var/log || true", 120)
                 check_equal(found, "", "files of the node with a secret")
+                logged = node.shell.run(f"journalctl --no-pager | grep -F -e {secret}", 120, check=False)
+                check_equal(logged.text, "", "lines of the journal with a secret")
 
 
 @scenario("install-iscsi-ipv6", issues=(4,), limit=LIMIT)
