@@ -106,7 +106,7 @@ REFUSED = [
     ("part pv.01 --size=1 --grow", "part pv.01 --size=99999", 4, "and 64.0 GiB fit on it"),
     ("part pv.01 --size=1 --grow", "part pv.01 --size=100 --maxsize=200", 4, "--maxsize"),
     ("part pv.01 --size=1 --grow", "part pv.01 --size=1 --grow --ondisk=sdz", 4, "--ondisk=sdz"),
-    ("part pv.01", "part raid.01 --size=1\npart pv.01", 4, "RAID is not supported yet"),
+    ("part pv.01", "part raid.01 --size=1\npart pv.01", 4, "belongs to no raid line"),
     ("part pv.01", "part swap --size=1\npart pv.01", 4, "logvol swap"),
     ("part pv.01", "part / --size=1\npart pv.01", 4, "logvol / --thin"),
     ("part pv.01", "part /home --size=1\npart pv.01", 4, "logvol --thin"),
