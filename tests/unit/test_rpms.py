@@ -92,6 +92,9 @@ def test_the_run_time_is_what_an_image_gets(built: dict[str, Path]) -> None:
     }
     expected = set()
     for path in runtime.sources():
+        if data / "selinux" in path.parents:
+            # For Debian's policy alone, which no system of RPM packages has.
+            continue
         folder = next(folder for folder in places if folder in path.parents)
         expected.add(f"{places[folder]}/{path.relative_to(folder)}")
     found = {name for package in (rpms.RUNTIME, rpms.DRACUT) for name in files(built[package])}
