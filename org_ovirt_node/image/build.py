@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -189,8 +190,12 @@ def make_node(
     runtime.install_dracut_module(tree)
     runtime.install_units(tree, profile)
     perhost.settle_password_days(tree, epoch)
-    initramfs.add_initramfs(tree, profile, kernel, epoch, progress, cache=cache, tree_key=key)
-    policy.install(tree)
+    policy.make_folders(tree)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        # Each takes seconds of one processor, and the initramfs has nothing of the policy.
+        rules = beside.submit(policy.install, tree)
+        initramfs.add_initramfs(tree, profile, kernel, epoch, progress, cache=cache, tree_key=key)
+        rules.result()
     labels.add_equal_places(tree, [*packagedb.SAME_LABELS, (f"/{runtime.NODE_LIB}/etc", "/etc")])
     record = runtime.ImageRecord(
         nvr=request.nvr,

@@ -26,12 +26,16 @@ FOLDERS = {
 }
 
 
-def install(root: Path) -> bool:
-    """Put folders and module into the tree ``root``; returns False where it needs no module.  Raises CommandError."""
+def make_folders(root: Path) -> None:
+    """Make the folders whose label no program sets, in the tree ``root``."""
     for name, (mode, wanted) in FOLDERS.items():
         if (root / wanted).exists() and not (root / name).exists():
             (root / name).mkdir(mode)
             (root / name).chmod(mode)
+
+
+def install(root: Path) -> bool:
+    """Add the module to the policy of the tree ``root``; returns False where it needs none.  Raises CommandError."""
     semodule = root / "usr/sbin/semodule"
     if labels.file_contexts(root) is None or not semodule.exists() or not packagedb.is_dpkg(root):
         return False

@@ -272,6 +272,7 @@ def test_only_debians_policy_gets_our_module_and_every_tree_the_folders(
         (tmp_path / "var/lib/dpkg/status").touch()
     called: list[list[str]] = []
     monkeypatch.setattr(policy, "run_in", lambda _root, argv: called.append(argv))
+    policy.make_folders(tmp_path)
     assert policy.install(tmp_path) is debian_tree
     assert (tmp_path / "etc/lvm/backup").stat().st_mode & 0o777 == 0o700
     assert not (tmp_path / "etc/multipath").exists()
