@@ -69,15 +69,10 @@ def matching(root: Path, pattern: str) -> dict[str, Path]:
     Names are as the pattern has them, with its slash at the front or without, in order.  The folders before the first
     wildcard may be links, which are followed within the tree.
     """
-    fixed, slash, rest = _split(pattern)
+    fixed, slash, _ = pattern.partition("*")[0].rpartition("/")
+    rest = pattern[len(fixed) + len(slash) :]
     folder = inside(root, fixed)
     return {f"{fixed}{slash}{path.relative_to(folder)}": path for path in sorted(folder.glob(rest))}
-
-
-def _split(pattern: str) -> tuple[str, str, str]:
-    """The folders of a pattern that have no wildcard, the slash after them, and what follows."""
-    fixed, slash, _ = pattern.partition("*")[0].rpartition("/")
-    return fixed, slash, pattern[len(fixed) + len(slash) :]
 
 
 def remove_files(root: Path, patterns: Iterable[str]) -> None:

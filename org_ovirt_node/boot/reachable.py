@@ -28,26 +28,21 @@ ISCSI_ROOT, NETWORK_LIB = "iscsiroot", "net-lib.sh"
 ISCSI_FIRMWARE, ISCSI_FIRMWARE_DRIVER = "rd.iscsi.firmware", "iscsi_ibft"
 #: What every layer's root is made of; the layer's own file system is added to it.
 ROOT_MODULES = ("squashfs", "overlay", "dm_mod", "dm_thin_pool")
+#: md's arrays, by their kernel modules.
+ARRAYS = ("raid0", "raid1", "raid10", "raid456")
 #: What the volume below needs beside its disks' drivers.
 STACK_MODULES = {
     "multipath": ("dm_multipath",),
     "iscsi": ("iscsi_tcp",),
     "crypt": ("dm_crypt",),
     "verity": ("dm_verity",),
-    "raid0": ("raid0",),
-    "raid1": ("raid1",),
-    "raid10": ("raid10",),
-    "raid456": ("raid456",),
+    **{name: (name,) for name in ARRAYS},
 }
-ARRAYS = ("raid0", "raid1", "raid10", "raid456")
 STACK_PROGRAMS = {
     "multipath": ("multipathd", "multipath", "kpartx"),
     "iscsi": ("iscsiadm", "iscsid"),
     "verity": ("veritysetup",),
-    "raid0": ("mdadm",),
-    "raid1": ("mdadm",),
-    "raid10": ("mdadm",),
-    "raid456": ("mdadm",),
+    **dict.fromkeys(ARRAYS, ("mdadm",)),
 }
 #: udev's rules by which paths are known as such and a map gets its partitions, without the number: distributions have
 #: other ones.

@@ -87,10 +87,8 @@ class ArrayRequest:
     """A ``raid`` line.  ``mountpoint`` as written: a path or ``pv.NN``; ``members`` are ``raid.NN`` of part lines."""
 
     mountpoint: str
-    level: str
     name: str
     members: tuple[str, ...]
-    fstype: str = ""
     label: str = ""
     options: str = ""
     line: int = 0

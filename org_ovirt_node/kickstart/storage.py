@@ -154,8 +154,7 @@ def _label(line: Line) -> str:
 
 def array(line: Line) -> ArrayRequest:
     """A ``raid`` line."""
-    level = line.text("--level").lower().removeprefix("raid")
-    if level != "1":
+    if line.text("--level").lower().removeprefix("raid") != "1":
         line.fail(f"--level={line.text('--level')} is not supported", hint="A node can be mirrored: --level=1.")
     mountpoint = line.data.mountpoint
     if mountpoint != "/boot" and not mountpoint.startswith("pv."):
@@ -175,10 +174,8 @@ def array(line: Line) -> ArrayRequest:
                 line.fail(f"{mountpoint} {option}: there is no file system on it")
     return ArrayRequest(
         mountpoint=mountpoint,
-        level=level,
         name=name,
         members=tuple(line.data.members),
-        fstype=fstype,
         label=_label(line),
         options=_options(line),
         line=line.place.line,

@@ -41,14 +41,12 @@ _FSTYPES = {
     Role.ESP: ("", "efi", "vfat"),
     Role.BOOT: ("", "ext4"),
     Role.PV: ("", "lvmpv"),
-    Role.ENVIRONMENT: ("",),
 }
 _MINIMUM = {
     Role.BIOSBOOT: policy.BIOSBOOT_SIZE,
     Role.ESP: ESP_MINIMUM,
     Role.BOOT: policy.BOOT.minimum,
     Role.PV: 64 * MIB,
-    Role.ENVIRONMENT: mirror.ENVIRONMENT_SIZE,
 }
 _OFFSETS = (Role.BIOSBOOT, Role.ESP, Role.ENVIRONMENT, Role.BOOT, Role.PV)
 
@@ -193,8 +191,9 @@ def _check_boot(context: Context, placed: Sequence[Placed], boot: Disk) -> None:
             "there is no EFI system partition, and EFI cannot boot without one",
             hint="Add part /boot/efi --fstype=efi --size=600.",
         )
+    booted = mirror.boot_disks(placed)
     for part in placed:
-        if part.role is not Role.PV and part.disk not in mirror.boot_disks(placed):
+        if part.role is not Role.PV and part.disk not in booted:
             context.fail(part.request.line, f"part {part.request.mountpoint} is not on the disk of /boot, {boot.name}")
 
 
@@ -274,17 +273,12 @@ def _encryption(part: PartitionRequest) -> Optional[Encryption]:
     return Encryption(part.passphrase, part.luks_version or "luks2") if part.encrypted else None
 
 
-def options(text: str) -> tuple[str, ...]:
-    """Mount options as a tuple; ``defaults`` means none."""
-    return tuple(word for word in text.split(",") if word and word != "defaults")
-
-
 def _partitions(context: Context, placed: Sequence[Placed]) -> tuple[Partition, ...]:
     _check_room(context, placed)
     found = []
     for part in sorted(placed, key=lambda one: _OFFSETS.index(one.role)):
         request, size = part.request, _size(context, part, placed)
-        name, given = part.disk.name, options(request.options)
+        name, given = part.disk.name, policy.mount_options(request.options)
         if mirror.is_member(request):
             array = mirror.array_of(context, request).name
             found.append(Partition(name, part.role, size, array=array))

@@ -199,7 +199,7 @@ def _pool(line: LogicalVolumeRequest, space: Space, swap: int, fail: Fail) -> Th
 
 
 def _thin(line: LogicalVolumeRequest, image: ImageFacts, extent: int) -> Volume:
-    given = tuple(word for word in line.options.split(",") if word and word != "defaults")
+    given = policy.mount_options(line.options)
     if given and "discard" not in given:
         given = ("discard", *given)
     root = line.mountpoint == "/"

@@ -147,7 +147,7 @@ def arrays(context: Context) -> tuple[Array, ...]:
     found = []
     for array in context.request.arrays:
         if array.mountpoint == BOOT:
-            options = tuple(word for word in array.options.split(",") if word and word != "defaults")
+            options = policy.mount_options(array.options)
             label = array.label or policy.BOOT_LABEL
             found.append(Array(array.name, Role.BOOT, "ext4", BOOT, label, options or policy.BOOT.options))
         else:

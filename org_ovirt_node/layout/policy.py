@@ -143,3 +143,8 @@ def free_room(vg_size: int, extent: int = EXTENT) -> int:
 def vg_size(pv_sizes: list[int], extent: int = EXTENT) -> int:
     """Bytes in whole extents of a VG whose PVs have ``pv_sizes`` bytes (without any LUKS header)."""
     return sum(round_down(max(size - PV_OVERHEAD, 0), extent) for size in pv_sizes)
+
+
+def mount_options(text: str) -> tuple[str, ...]:
+    """The mount options of a kickstart line as a tuple; ``defaults`` means none."""
+    return tuple(word for word in text.split(",") if word and word != "defaults")

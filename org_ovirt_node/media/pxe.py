@@ -142,6 +142,7 @@ def make(request: Request, installer: Installer, work: Path, progress: Progress)
     publish.make_folder((request.output / GRUB_CONFIG).parent)
     parts = layers.build(request.image, installer, work / "parts", progress)
     url, output = request.url.rstrip("/"), request.output
+    config = grub_config(url, manifest.nvr)
     progress.step("tree", "Putting the tree together")
     shutil.copyfile(parts.kernel, output / KERNEL)
     write_initramfs(parts, output / INITRAMFS)
@@ -149,11 +150,11 @@ def make(request: Request, installer: Installer, work: Path, progress: Progress)
         (KICKSTART, text),
         (IPXE, ipxe_script(url)),
         (IPXE_ALWAYS, ipxe_script(url, always=True)),
-        (GRUB_CONFIG, grub_config(url, manifest.nvr)),
+        (GRUB_CONFIG, config),
     ):
         (output / name).write_text(content, encoding="utf-8")
     with opened(request.image) as tree:
-        made = loaders(tree, output, grub_config(url, manifest.nvr))
+        made = loaders(tree, output, config)
     # A web server and a TFTP server read it; what else is in the folder is somebody else's.
     (output / GRUB_CONFIG).parent.chmod(0o755)
     for name in (KERNEL, INITRAMFS, KICKSTART, IPXE, IPXE_ALWAYS, GRUB_CONFIG, *made):

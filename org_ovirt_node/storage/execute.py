@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from org_ovirt_node.errors import NodeError, StorageError
 from org_ovirt_node.layout.model import Array, Layout, Partition, Role, Volume
@@ -26,8 +26,6 @@ BOOT_CODE = 440
 #: int 0x18 (BIOS Boot Specification 1.01, 6.7: this device boots nothing, take the next one), and hlt for ever where
 #: that comes back.  A GPT disk bears the mark of a boot sector, and a BIOS would jump into zeros.
 BOOTS_NOTHING = b"\xcd\x18\xf4\xeb\xfd"
-
-
 #: blivet puts what is heavier first on a disk: what GRUB reads, as with a plain /boot, whose weight is 2000 (its
 #: Platform.weight); it does not see what the members of an array are for.
 WEIGHTS = {Role.BOOT: 2000, Role.ENVIRONMENT: 1000}
@@ -240,11 +238,7 @@ class _Creation:
             arguments["fmt_type"] = "mdmember"
         if self.layout.arrays and request.role in WEIGHTS:
             arguments["weight"] = WEIGHTS[request.role]
-        if request.mountpoint:
-            arguments["mountpoint"] = request.mountpoint
-        if request.label:
-            arguments["fmt_args"] = {"label": request.label}
-        device = self.handle.new_partition(**arguments)
+        device = self.handle.new_partition(**{**arguments, **_of_file_system(request)})
         self.handle.create_device(device)
         return device
 
@@ -259,11 +253,7 @@ class _Creation:
             "metadata_version": METADATA[request.role],
             "fmt_type": FORMATS.get(request.role, request.fstype),
         }
-        if request.mountpoint:
-            arguments["mountpoint"] = request.mountpoint
-        if request.label:
-            arguments["fmt_args"] = {"label": request.label}
-        device = self.handle.new_mdarray(**arguments)
+        device = self.handle.new_mdarray(**{**arguments, **_of_file_system(request)})
         self.handle.create_device(device)
         return device
 
@@ -329,6 +319,14 @@ class _Creation:
             _below_image(device.disk),
             str(getattr(device, "uuid", "") or ""),
         )
+
+
+def _of_file_system(request: Union[Partition, Array]) -> dict[str, Any]:
+    """blivet's arguments for the mount point and the label of what has a file system."""
+    arguments: dict[str, Any] = {"mountpoint": request.mountpoint} if request.mountpoint else {}
+    if request.label:
+        arguments["fmt_args"] = {"label": request.label}
+    return arguments
 
 
 def _below_image(disk: Any) -> str:
