@@ -22,7 +22,8 @@ from org_ovirt_node.errors import ImageError
 
 log = logging.getLogger(__name__)
 
-#: Entries of one kind that stay when a new one is made: the current one and the one before.
+#: Entries of one kind that stay when a new one is made, unless ``$OVIRT_NODE_CACHE_KEEP`` says otherwise: the current
+#: one and the one before.
 KEPT = 2
 KEY_LENGTH = 16
 
@@ -31,6 +32,19 @@ def default_folder() -> Path:
     """``$OVIRT_NODE_CACHE``, else ~/.cache/ovirt-node."""
     chosen = os.environ.get("OVIRT_NODE_CACHE", "")
     return Path(chosen) if chosen else Path.home() / ".cache" / "ovirt-node"
+
+
+def kept_entries() -> int:
+    """``$OVIRT_NODE_CACHE_KEEP``, else two.  Raises ImageError for what is no number from 1 on."""
+    chosen = os.environ.get("OVIRT_NODE_CACHE_KEEP", "")
+    if not chosen:
+        return KEPT
+    if not chosen.isascii() or not chosen.isdecimal() or int(chosen) < 1:
+        raise ImageError(
+            f"OVIRT_NODE_CACHE_KEEP is {chosen!r}, which is no number from 1 on",
+            hint="set it to how many entries of a kind the cache keeps, or unset it",
+        )
+    return int(chosen)
 
 
 def key_of(*parts: Union[str, bytes, Iterable[str]]) -> str:
@@ -124,11 +138,11 @@ class Cache:
         remove_tree(entry)
         partial.rename(entry)
 
-    def prune(self, kind: str, keep: int = KEPT) -> list[Path]:
-        """Remove all but the ``keep`` entries of ``kind`` that were used last; what is in use stays."""
+    def prune(self, kind: str) -> list[Path]:
+        """Remove all but the `kept_entries` of ``kind`` that were used last; what is in use stays."""
         entries = sorted(self.folder.glob(f"{kind}-*"), key=lambda path: path.lstat().st_mtime, reverse=True)
         removed = []
-        for entry in entries[keep:]:
+        for entry in entries[kept_entries() :]:
             descriptor = self._lock_file(entry.name)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

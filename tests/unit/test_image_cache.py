@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from org_ovirt_node.image.cache import KEPT, Cache, key_of, key_of_files
+from org_ovirt_node.errors import ImageError
+from org_ovirt_node.image.cache import KEPT, Cache, kept_entries, key_of, key_of_files
 
 
 def test_an_entry_is_made_once(tmp_path: Path) -> None:
@@ -85,6 +86,21 @@ def test_old_entries_go_and_used_ones_stay(tmp_path: Path) -> None:
     assert f"tree-{KEPT + 2}" in left
     assert len(left) == KEPT + 1
     reader.close()
+
+
+def test_how_many_entries_stay_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVIRT_NODE_CACHE_KEEP", "4")
+    for number in range(6):
+        with Cache(tmp_path) as cache:
+            cache.get("tree", str(number), Path.mkdir)
+    assert len(list(tmp_path.glob("tree-*"))) == 4
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "²"])
+def test_a_wrong_number_of_entries_is_named(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVIRT_NODE_CACHE_KEEP", text)
+    with pytest.raises(ImageError, match="OVIRT_NODE_CACHE_KEEP"):
+        kept_entries()
 
 
 def test_keys_know_the_boundaries_between_their_parts() -> None:
