@@ -97,17 +97,12 @@ def section(url: str, image: NodeImage, lines: str = "") -> str:
 
 
 def install(installer: InstallerMachine, context: Context, text: str, *, options: str = "") -> None:
-    """Install by the kickstart ``text``, and look at what is left before the machine is switched off."""
+    """Install by the kickstart ``text``, and note what the add-on's steps took."""
     before = installer.machine.host_share()
     ended = run_anaconda(installer, text, options=options)
     share = installer.machine.host_share().since(before)
     must_succeed(installer, ended)
     note_times(installer, context, share)
-    written = installer.shell.text("cat /mnt/sysroot/root/anaconda-ks.cfg")
-    found = re.search(r"%addon org_ovirt_node (\S+)", written)
-    check(found is not None and found.group(1) in text, f"the kickstart that is left has no section: {written}")
-    loader = re.search(r"(?m)^bootloader .*$", written)
-    check(loader is None or "--disabled" not in loader.group(0), "the boot loader is left disabled")
 
 
 def note_times(installer: InstallerMachine, context: Context, share: float) -> None:
@@ -147,6 +142,13 @@ def check_node(node: Node, image: NodeImage) -> None:
     check(not any(word.startswith("resume=") for word in line), f"the node would wait for its swap: {line}")
     entry = shell.text(f"cat /boot/loader/entries/*{image.nvr}+1*.conf")
     check("ovirt.test=1" in entry, f"the boot entry lacks the kickstart's kernel argument: {entry}")
+    written = shell.text("cat /root/anaconda-ks.cfg")
+    found = re.search(r"(?m)^%addon org_ovirt_node (.*)$", written)
+    check(found is not None, f"the kickstart that is left has no section: {written}")
+    assert found is not None
+    check(f"--sha256={image.sha256}" in found.group(1), f"the section that is left is another one: {written}")
+    loader = re.search(r"(?m)^bootloader .*$", written)
+    check(loader is None or "--disabled" not in loader.group(0), "the boot loader is left disabled")
 
 
 def check_image(node: Node, image: NodeImage) -> None:
