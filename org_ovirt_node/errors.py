@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Optional
 
+from org_ovirt_node.i18n import _
 from org_ovirt_node.urls import redact_url
 
 
@@ -83,5 +84,8 @@ class CommandError(NodeError):
         self.argv = tuple(argv)
         self.exit_status = status
         self.output = output
-        said = " / ".join(line.strip() for line in output.strip().splitlines()[-3:]) or "it printed nothing"
-        super().__init__(f"{argv[0]} failed with exit status {status}: {said}", hint=hint or "")
+        said = " / ".join(line.strip() for line in output.strip().splitlines()[-3:])
+        message = _("{program} failed with exit status {status}: {output}")
+        super().__init__(
+            message.format(program=argv[0], status=status, output=said or _("it printed nothing")), hint=hint or ""
+        )

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from org_ovirt_node.errors import ImageError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.commands import SECRET_OPTIONS
 from org_ovirt_node.kickstart.section import ADDON, SECTION
 from org_ovirt_node.progress import Progress
@@ -71,7 +72,10 @@ def with_image(text: str, image: str, sha256: str, name: str) -> str:
         ((number, words) for number, words in commands(text) if words[:2] == ["%addon", ADDON]), (0, [])
     )
     if not number:
-        raise ImageError(f"{name} has no section {SECTION}", hint="It would install something else: add the section.")
+        raise ImageError(
+            _("{name} has no section {section}").format(name=name, section=SECTION),
+            hint=_("It would install something else: add the section."),
+        )
     mine = [f"--image={image}", f"--sha256={sha256}", *_without_image(words[2:])]
     lines = text.split("\n")
     lines[number - 1] = f"{SECTION} {shlex.join(mine)}"

@@ -6,17 +6,18 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.kickstart.units import human_size, parse_size
 from org_ovirt_node.layout.policy import BY_MOUNTPOINT, DEFAULT_FS, FS_TYPES, LAYER, minimum_size
 
-URLS = (
+URLS = N_(
     "file:/PATH, http://…, https://…, nfs:HOST:/PATH, hd:DEVICE:/PATH (or hd:LABEL=NAME:/PATH), cdrom:/PATH, "
     "oci-archive:/PATH or docker://HOST/NAME:TAG"
 )
 
 #: What is said where a comment cuts a word, and what to do about it.
-CUT = "a '#' within a word begins a comment and cuts the word short"
-QUOTE = "Put the word in quotes."
+CUT = N_("a '#' within a word begins a comment and cuts the word short")
+QUOTE = N_("Put the word in quotes.")
 #: lvm(8): names of VGs and LVs are made of these, do not start with a hyphen, and are neither "." nor "..".
 _LVM_NAME = re.compile(r"[a-zA-Z0-9+_.][a-zA-Z0-9+_.-]*", re.ASCII)
 #: lvm(8) keeps these for itself, as beginnings and anywhere in a name of an LV.
@@ -42,8 +43,8 @@ _REGISTRY = re.compile(
 
 #: Mount points that no volume can have, with the reason.
 _MOUNT_FIXED = {
-    "/": "the root is the layer; its size is --layer-size",
-    "/boot": "/boot is a partition of its own, for the boot loader",
+    "/": N_("the root is the layer; its size is --layer-size"),
+    "/boot": N_("/boot is a partition of its own, for the boot loader"),
 }
 _MOUNT_IMAGE = ("/usr", "/etc", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/root")
 _MOUNT_KERNEL = ("/dev", "/proc", "/sys", "/run", "/boot")
@@ -70,20 +71,22 @@ def cut_by_comment(line: str) -> bool:
 def url(text: str) -> str:
     """A source of the image."""
     if not text or any(character.isspace() or not character.isprintable() for character in text):
-        raise ValueError(f"it is not a URL; accepted is {URLS}")
+        raise ValueError(_("it is not a URL; accepted is {urls}").format(urls=translated(URLS)))
     scheme, colon, rest = text.partition(":")
     if not colon:
-        raise ValueError(f"it has no scheme; accepted is {URLS}")
+        raise ValueError(_("it has no scheme; accepted is {urls}").format(urls=translated(URLS)))
     if scheme in ("http", "https"):
         return _web(text, "an image")
     if scheme == "file":
         path = rest[2:] if rest.startswith("//") else rest
         if not path.startswith("/") or path.endswith("/"):
-            raise ValueError("it has no absolute path; accepted is file:/PATH or file:///PATH")
+            raise ValueError(_("it has no absolute path; accepted is file:/PATH or file:///PATH"))
         for character in "?#":
             if character in path:
                 raise ValueError(
-                    f"it has a {character} in it, which ends the path; accepted is %{ord(character):X} for it"
+                    _("it has a {character} in it, which ends the path; accepted is %{code:X} for it").format(
+                        character=character, code=ord(character)
+                    )
                 )
         return text
     if scheme == "cdrom":
@@ -98,13 +101,15 @@ def url(text: str) -> str:
         return text
     if scheme == "docker":
         return registry(text)
-    raise ValueError(f"its scheme {scheme!r} is unknown; accepted is {URLS}")
+    raise ValueError(
+        _("its scheme {scheme} is unknown; accepted is {urls}").format(scheme=repr(scheme), urls=translated(URLS))
+    )
 
 
 def registry(text: str) -> str:
     """An image in a registry, by tag or by the digest of its manifest."""
     if not _REGISTRY.fullmatch(text):
-        raise ValueError("accepted is docker://HOST/NAME[:TAG] or docker://HOST/NAME@sha256:DIGEST")
+        raise ValueError(_("accepted is docker://HOST/NAME[:TAG] or docker://HOST/NAME@sha256:DIGEST"))
     return text
 
 
@@ -115,7 +120,7 @@ def pinned(text: str) -> bool:
 
 def _absolute(path: str, accepted: str) -> None:
     if not path.startswith("/") or path.endswith("/"):
-        raise ValueError(f"it has no absolute path of a file; accepted is {accepted}")
+        raise ValueError(_("it has no absolute path of a file; accepted is {accepted}").format(accepted=accepted))
 
 
 def _web(text: str, of: str) -> str:
@@ -125,14 +130,16 @@ def _web(text: str, of: str) -> str:
     except ValueError as error:
         # The error quotes what it takes for the port, which may be a password with a slash in it.
         raise ValueError(
-            f"its host or port cannot be read; accepted is {text.partition(':')[0]}://HOST[:PORT]/PATH"
+            _("its host or port cannot be read; accepted is {scheme}://HOST[:PORT]/PATH").format(
+                scheme=text.partition(":")[0]
+            )
         ) from error
     if not parts.hostname or not text.partition(":")[2].startswith("//"):
-        raise ValueError(f"it has no host; accepted is {parts.scheme}://HOST/PATH")
+        raise ValueError(_("it has no host; accepted is {scheme}://HOST/PATH").format(scheme=parts.scheme))
     if port == 0:
-        raise ValueError("its port is 0")
+        raise ValueError(_("its port is 0"))
     if of == "an image" and (parts.path in ("", "/") or parts.path.endswith("/")):
-        raise ValueError(f"it has no path of a file; accepted is {parts.scheme}://HOST/PATH")
+        raise ValueError(_("it has no path of a file; accepted is {scheme}://HOST/PATH").format(scheme=parts.scheme))
     return text
 
 
@@ -142,18 +149,18 @@ def _nfs(text: str, rest: str) -> str:
         host, bracket, path = rest.partition("]:")
         host = host + "]" if bracket else ""
     else:
-        host, _, path = rest.partition(":")
+        host, _unused, path = rest.partition(":")
     if not host or "/" in host:
-        raise ValueError(f"it has no host; accepted is {accepted}")
+        raise ValueError(_("it has no host; accepted is {accepted}").format(accepted=accepted))
     _absolute(path, accepted)
     return text
 
 
 def _hd(text: str, rest: str) -> str:
-    accepted = "hd:DEVICE:/PATH, hd:LABEL=NAME:/PATH or hd:UUID=ID:/PATH"
-    device, _, path = rest.partition(":/")
+    accepted = _("hd:DEVICE:/PATH, hd:LABEL=NAME:/PATH or hd:UUID=ID:/PATH")
+    device, _unused, path = rest.partition(":/")
     if not device or (device.startswith(("LABEL=", "UUID=")) and not device.partition("=")[2]):
-        raise ValueError(f"it has no device; accepted is {accepted}")
+        raise ValueError(_("it has no device; accepted is {accepted}").format(accepted=accepted))
     _absolute("/" + path if rest.partition(":/")[1] else "", accepted)
     return text
 
@@ -161,9 +168,9 @@ def _hd(text: str, rest: str) -> str:
 def proxy(text: str) -> str:
     """A proxy for HTTP and HTTPS."""
     if any(character.isspace() or not character.isprintable() for character in text):
-        raise ValueError("it has blanks in it; accepted is http://[USER:PASSWORD@]HOST:PORT")
+        raise ValueError(_("it has blanks in it; accepted is http://[USER:PASSWORD@]HOST:PORT"))
     if text.partition(":")[0] not in ("http", "https"):
-        raise ValueError("it is not a proxy; accepted is http://[USER:PASSWORD@]HOST:PORT or https://…")
+        raise ValueError(_("it is not a proxy; accepted is http://[USER:PASSWORD@]HOST:PORT or https://…"))
     return _web(text, "a proxy")
 
 
@@ -171,27 +178,31 @@ def sha256(text: str) -> str:
     """A digest in hexadecimal, in lower case."""
     if not re.fullmatch(r"[0-9a-fA-F]{64}", text, re.ASCII):
         raise ValueError(
-            f"it is not a SHA-256 digest; accepted are 64 hexadecimal digits, and it has {len(text)} letters"
+            _("it is not a SHA-256 digest; accepted are 64 hexadecimal digits, and it has {count} letters").format(
+                count=len(text)
+            )
         )
     return text.lower()
 
 
 def lvm_name(text: str) -> str:
     """A name of a VG or of an LV, by the rules of lvm(8)."""
-    accepted = "accepted are letters, digits and + _ . -, and no hyphen at the start"
+
     if not _LVM_NAME.fullmatch(text) or text in (".", ".."):
-        raise ValueError(f"it is not a name for LVM; {accepted}")
+        raise ValueError(
+            _("it is not a name for LVM; accepted are letters, digits and + _ . -, and no hyphen at the start")
+        )
     if len(text) > _LVM_LENGTH:
-        raise ValueError(f"it is longer than {_LVM_LENGTH} letters")
+        raise ValueError(_("it is longer than {most} letters").format(most=_LVM_LENGTH))
     if text.startswith(_LVM_STARTS) or _LVM_PARTS.search(text):
-        raise ValueError("LVM keeps this name for itself")
+        raise ValueError(_("LVM keeps this name for itself"))
     return text
 
 
 def vg_name(text: str) -> str:
     """A name of a VG; /dev/<vg> must not be there already for something else."""
     if _DEV.fullmatch(text):
-        raise ValueError(f"/dev/{text} belongs to the kernel or to udev")
+        raise ValueError(_("/dev/{text} belongs to the kernel or to udev").format(text=text))
     return lvm_name(text)
 
 
@@ -200,7 +211,7 @@ def between(low: int, high: int) -> Callable[[str], int]:
 
     def check(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,6}", text, re.ASCII) or not low <= int(text) <= high:
-            raise ValueError(f"it is not a number from {low} to {high}")
+            raise ValueError(_("it is not a number from {low} to {high}").format(low=low, high=high))
         return int(text)
 
     return check
@@ -215,44 +226,50 @@ def layer_size(text: str) -> int:
     """The size of a layer."""
     found = parse_size(text)
     if found < LAYER.minimum:
-        raise ValueError(f"it is too small; a layer needs at least {human_size(LAYER.minimum)}")
+        raise ValueError(
+            _("it is too small; a layer needs at least {minimum}").format(minimum=human_size(LAYER.minimum))
+        )
     return found
 
 
 def fstype(text: str) -> str:
     """A file system for a volume."""
     if text not in FS_TYPES:
-        raise ValueError(f"it is not supported for a volume; accepted are {' and '.join(FS_TYPES)}")
+        raise ValueError(
+            _("it is not supported for a volume; accepted are {names}").format(names=_(" and ").join(FS_TYPES))
+        )
     return text
 
 
 def path(text: str) -> str:
     """An absolute path of a file."""
     if not text.startswith("/") or text.endswith("/") or not text.isprintable():
-        raise ValueError("it is not an absolute path of a file")
+        raise ValueError(_("it is not an absolute path of a file"))
     return text
 
 
 def mountpoint(text: str) -> str:
     """A mount point that can be a separate volume."""
     if ".." in text.split("/") or "." in text.split("/") or "//" in text:
-        raise ValueError("a mount point has neither '.' nor '..' nor an empty part in it")
+        raise ValueError(_("a mount point has neither '.' nor '..' nor an empty part in it"))
     if text in _MOUNT_FIXED:
-        raise ValueError(f"it cannot be a volume: {_MOUNT_FIXED[text]}")
+        raise ValueError(_("it cannot be a volume: {why}").format(why=translated(_MOUNT_FIXED[text])))
     if not _MOUNT_NAME.fullmatch(text):
-        raise ValueError("it is not a mount point; accepted is an absolute path of letters, digits and _ . + -")
+        raise ValueError(_("it is not a mount point; accepted is an absolute path of letters, digits and _ . + -"))
     top = "/" + text.split("/")[1]
     if top in _MOUNT_IMAGE:
-        raise ValueError(f"it cannot be a volume: {top} belongs to the image and its layer")
+        raise ValueError(_("it cannot be a volume: {top} belongs to the image and its layer").format(top=top))
     if top in _MOUNT_KERNEL:
-        raise ValueError(f"it cannot be a volume: {top} belongs to the kernel or to the boot loader")
+        raise ValueError(_("it cannot be a volume: {top} belongs to the kernel or to the boot loader").format(top=top))
     return text
 
 
 def too_small(mount: str, fs: str, bytes_: int) -> str:
     """Why a volume of that size would be too small, or nothing."""
     least = minimum_size(mount, fs or DEFAULT_FS)
-    return f"it is too small; {mount} needs at least {human_size(least)}" if bytes_ < least else ""
+    if bytes_ >= least:
+        return ""
+    return _("it is too small; {mount} needs at least {least}").format(mount=mount, least=human_size(least))
 
 
 def not_removable(mount: str) -> str:
@@ -260,8 +277,8 @@ def not_removable(mount: str) -> str:
     default = BY_MOUNTPOINT.get(mount)
     removable = [name for name, found in BY_MOUNTPOINT.items() if found.removable and name != "swap"]
     if default is None:
-        return f"it is not one of the default volumes; accepted are {', '.join(removable)}"
-    return "" if default.removable else "every layer shares it, so it must be a volume of its own"
+        return _("it is not one of the default volumes; accepted are {names}").format(names=", ".join(removable))
+    return "" if default.removable else _("every layer shares it, so it must be a volume of its own")
 
 
 def is_manifest(image: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, Optional
 
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.kickstart.place import Place
 
 
@@ -127,18 +128,18 @@ SPELLED = {("firewall", "--enable"): "--enabled", ("firewall", "--disable"): "--
 #: Commands after which old versions of pykickstart pass over anything with a warning.
 BARE_COMMANDS = ("zerombr", "skipx")
 
-_IMAGE = "A node is installed from the image that %addon org_ovirt_node names with --image."
-_LATER = "It is not supported yet."
-_WHOLE = "A node's disks are taken whole, or not at all."
+_IMAGE = N_("A node is installed from the image that %addon org_ovirt_node names with --image.")
+_LATER = N_("It is not supported yet.")
+_WHOLE = N_("A node's disks are taken whole, or not at all.")
 #: Why a command is refused, where there is more to say than that it is not supported.
 REFUSED_COMMANDS = {
     **dict.fromkeys(("liveimg", "url", "nfs", "harddrive", "cdrom", "hmc", "repo", "method", "module"), _IMAGE),
     **dict.fromkeys(("ostreesetup", "ostreecontainer", "bootc"), _IMAGE),
     **dict.fromkeys(("fcoe", "multipath", "zfcp", "nvdimm", "dmraid"), _LATER),
     "mount": _WHOLE,
-    "reqpart": "autopart makes the partitions that the firmware needs.",
-    "btrfs": "A node's volumes are thin LVs.",
-    "snapshot": "A node goes back to an earlier layer with nodectl rollback.",
+    "reqpart": N_("autopart makes the partitions that the firmware needs."),
+    "btrfs": N_("A node's volumes are thin LVs."),
+    "snapshot": N_("A node goes back to an earlier layer with nodectl rollback."),
 }
 #: Commands that say where the node is to be.  A plan for Anaconda takes all of them at their word, and no others.
 ABOUT_DISKS = (
@@ -150,13 +151,13 @@ ABOUT_DISKS = (
 ANACONDAS_OWN = "liveimg"
 #: Why an option is refused, where there is more to say.
 REFUSED_OPTIONS = {
-    ("bootloader", "--disabled"): "A node needs its boot loader; --location=none leaves out only the boot sectors.",
-    ("bootloader", "--driveorder"): "Give --boot-drive=DISK.",
+    ("bootloader", "--disabled"): N_("A node needs its boot loader; --location=none leaves out only the boot sectors."),
+    ("bootloader", "--driveorder"): N_("Give --boot-drive=DISK."),
     ("volgroup", "--useexisting"): _LATER,
     ("volgroup", "--noformat"): _LATER,
     ("logvol", "--useexisting"): _LATER,
     ("logvol", "--noformat"): _LATER,
-    ("logvol", "--encrypted"): "Encrypt the physical volume: part pv.01 --encrypted --passphrase=….",
+    ("logvol", "--encrypted"): N_("Encrypt the physical volume: part pv.01 --encrypted --passphrase=…."),
     ("part", "--onpart"): _WHOLE,
     ("part", "--noformat"): _WHOLE,
     ("clearpart", "--list"): _WHOLE,
@@ -164,8 +165,8 @@ REFUSED_OPTIONS = {
     ("raid", "--noformat"): _LATER,
     ("raid", "--spares"): _LATER,
     ("raid", "--encrypted"): _LATER,
-    ("reboot", "--kexec"): "A node boots through its boot loader, which counts the tries.",
-    ("firstboot", "--enable"): "A node has no first-boot dialog; accepted is --disable.",
+    ("reboot", "--kexec"): N_("A node boots through its boot loader, which counts the tries."),
+    ("firstboot", "--enable"): N_("A node has no first-boot dialog; accepted is --disable."),
 }
 
 #: Options whose values never reach a message or a log, and commands whose plain words do not.
@@ -185,8 +186,11 @@ SECRET_COMMANDS = ("rootpw", "sshpw", "user", "autopart")
 def refuse_command(name: str, place: Place) -> NoReturn:
     """Refuse a command that is not supported."""
     name = name.partition("=")[0]  # rootpw=…
-    why = REFUSED_COMMANDS.get(name, f"Supported are {', '.join(sorted(COMMANDS))}.")
-    place.fail(f"the command {name!r} is not supported", hint=why)
+    why = REFUSED_COMMANDS.get(name)
+    supported = _("Supported are {names}.").format(names=", ".join(sorted(COMMANDS)))
+    place.fail(
+        _("the command {name} is not supported").format(name=repr(name)), hint=translated(why) if why else supported
+    )
 
 
 @dataclass(frozen=True)
@@ -253,13 +257,21 @@ def secrets_in(command: str, args: Sequence[Arg]) -> list[str]:
 def check_options(name: str, given: dict[str, tuple[str, ...]], place: Place) -> None:
     """Refuse an option that pykickstart knows and that we do not take, or that is there twice."""
     command = COMMANDS[name]
-    supported = ", ".join(SPELLED.get((name, option), option) for option in command.options) or "no options"
+    supported = ", ".join(SPELLED.get((name, option), option) for option in command.options)
     for option, values in given.items():
         if option not in command.options:
             key = ("part" if name == "partition" else name, option)
-            why = REFUSED_OPTIONS.get(key, f"Supported are {supported}.")
-            place.fail(f"{name}: the option {option} is not supported", hint=why)
+            why = translated(REFUSED_OPTIONS.get(key, ""))
+            known = _("Supported are {names}.").format(names=supported) if supported else _("Supported are no options.")
+            place.fail(
+                _("{name}: the option {option} is not supported").format(name=name, option=option), hint=why or known
+            )
         if len(values) > 1:
-            place.fail(f"{name}: the option {option} is given {len(values)} times", hint="Give it once.")
+            place.fail(
+                _("{name}: the option {option} is given {count} times").format(
+                    name=name, option=option, count=len(values)
+                ),
+                hint=_("Give it once."),
+            )
     if name == "ignoredisk" and len(given) > 1:
-        place.fail(f"{name}: {' and '.join(given)} exclude each other")
+        place.fail(_("{name}: {options} exclude each other").format(name=name, options=_(" and ").join(given)))

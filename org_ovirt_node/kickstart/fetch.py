@@ -8,6 +8,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import requests
 
 from org_ovirt_node.errors import KickstartProblem
+from org_ovirt_node.i18n import _
 from org_ovirt_node.payload.http_session import explain
 from org_ovirt_node.urls import WEB, redact_url
 
@@ -31,32 +32,36 @@ def fetch(source: str, *, proxy: str = "") -> str:
     """
     content = _from_web(source, proxy) if is_web(source) else _from_file(local_path(source), source)
     if len(content) > LIMIT:
-        raise KickstartProblem(f"{redact_url(source)} is larger than {LIMIT >> 20} MiB, so it is not a kickstart")
+        raise KickstartProblem(
+            _("{source} is larger than {limit} MiB, so it is not a kickstart").format(
+                source=redact_url(source), limit=LIMIT >> 20
+            )
+        )
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise KickstartProblem("this is not UTF-8 text", file=source, line=line) from error
+        raise KickstartProblem(_("this is not UTF-8 text"), file=source, line=line) from error
     if "\0" in text:
-        raise KickstartProblem("this is not text", file=source, line=text.count("\n", 0, text.index("\0")) + 1)
+        raise KickstartProblem(_("this is not text"), file=source, line=text.count("\n", 0, text.index("\0")) + 1)
     return text
 
 
 def local_path(source: str) -> Path:
     """The path of a source that is not on a web server.  Raises KickstartProblem for another scheme."""
-    scheme, colon, _ = source.partition(":")
+    scheme, colon, _unused = source.partition(":")
     if colon and scheme == "file":
         parts = urlsplit(source)
         if parts.netloc not in ("", "localhost") or parts.query or parts.fragment:
             raise KickstartProblem(
-                f"{redact_url(source)} does not name a file of this machine",
-                hint="Accepted is a path, or file:///PATH.",
+                _("{source} does not name a file of this machine").format(source=redact_url(source)),
+                hint=_("Accepted is a path, or file:///PATH."),
             )
         return Path(unquote(parts.path))
     if "://" in source:
         raise KickstartProblem(
-            f"a kickstart cannot be read from {redact_url(source)}",
-            hint="Accepted are a path, file:, http: and https:.",
+            _("a kickstart cannot be read from {source}").format(source=redact_url(source)),
+            hint=_("Accepted are a path, file:, http: and https:."),
         )
     return Path(source)
 
@@ -77,7 +82,9 @@ def _from_file(path: Path, source: str) -> bytes:
             return file.read(LIMIT + 1)
     except (OSError, ValueError) as error:
         cause = getattr(error, "strerror", None) or str(error)
-        raise KickstartProblem(f"the kickstart {source} cannot be read: {cause}") from error
+        raise KickstartProblem(
+            _("the kickstart {source} cannot be read: {cause}").format(source=source, cause=cause)
+        ) from error
 
 
 def _from_web(url: str, proxy: str) -> bytes:
@@ -87,15 +94,20 @@ def _from_web(url: str, proxy: str) -> bytes:
     try:
         with requests.get(url, timeout=TIMEOUT, proxies=proxies, stream=True) as answer:
             if answer.status_code != requests.codes.ok:
-                raise KickstartProblem(f"the kickstart {name} cannot be read: the server says {answer.status_code}")
+                raise KickstartProblem(
+                    _("the kickstart {name} cannot be read: the server says {status}").format(
+                        name=name, status=answer.status_code
+                    )
+                )
             for part in answer.iter_content(1 << 16):
                 content += part
                 if len(content) > LIMIT:
                     break
     except (requests.RequestException, ValueError) as error:
         # requests says with a ValueError that the address is none.
-        why = "it is no web address" if isinstance(error, ValueError) else explain(error)
+        why = _("it is no web address") if isinstance(error, ValueError) else explain(error)
         raise KickstartProblem(
-            f"the kickstart {name} cannot be read: {why}", hint="Check the address, and that the file is served there."
+            _("the kickstart {name} cannot be read: {why}").format(name=name, why=why),
+            hint=_("Check the address, and that the file is served there."),
         ) from error
     return content

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from collections.abc import Sequence
 
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.kickstart.commands import Line, line_of, lines_of
 from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget
 from org_ovirt_node.kickstart.network import INTERFACE
@@ -20,6 +21,7 @@ _NAME = re.compile(
 _LONGEST_NAME = 223
 #: open-iscsi keeps names and secrets of CHAP in fields of 256 bytes (config.h, AUTH_STR_MAX_LEN), each a line's rest.
 _SECRET = re.compile(r"[!-~]([ -~]{0,253}[!-~])?", re.ASCII)
+_NO_INITIATOR, _NO_TARGET = N_("{text} is not an initiator name"), N_("{text} is not the name of a target")
 DEFAULT_PORT = 3260
 _HIGHEST_PORT = 65535
 
@@ -27,7 +29,7 @@ _HIGHEST_PORT = 65535
 def iscsi(lines: Sequence[Line]) -> IscsiRequest:
     """Raises KickstartProblem for values that mean nothing, or that could not work together."""
     named = line_of(lines, "iscsiname")
-    initiator = _iscsi_name(named, str(named.data.iscsiname), "an initiator name") if named else ""
+    initiator = _iscsi_name(named, str(named.data.iscsiname), _NO_INITIATOR) if named else ""
     targets: list[IscsiTarget] = []
     for line in lines_of(lines, "iscsi"):
         target = _target(line)
@@ -35,33 +37,38 @@ def iscsi(lines: Sequence[Line]) -> IscsiRequest:
             if (target.address, target.port) != (other.address, other.port):
                 continue
             if target.iface == other.iface and (target.target == other.target or not (target.target and other.target)):
-                line.fail(f"this target is on line {other.line} already")
+                line.fail(_("this target is on line {line} already").format(line=other.line))
         targets.append(target)
     bound = [target for target in targets if target.iface]
     if bound and len(bound) != len(targets):
         free = next(line for line in lines_of(lines, "iscsi") if not line.text("--iface"))
-        free.fail("--iface is missing", hint="Give it with all iscsi lines, or with none.")
+        free.fail(_("--iface is missing"), hint=_("Give it with all iscsi lines, or with none."))
     return IscsiRequest(initiator, tuple(targets))
 
 
-def _iscsi_name(line: Line, text: str, what: str) -> str:
+def _iscsi_name(line: Line, text: str, wrong: str) -> str:
     if not _NAME.fullmatch(text) or len(text) > _LONGEST_NAME:
-        line.fail(f"{text!r} is not {what}", hint="Accepted are names such as iqn.2024-01.org.example:name.")
+        line.fail(
+            translated(wrong).format(text=repr(text)),
+            hint=_("Accepted are names such as iqn.2024-01.org.example:name."),
+        )
     return text
 
 
 def _target(line: Line) -> IscsiTarget:
     iface = line.text("--iface")
     if iface and not INTERFACE.fullmatch(iface):
-        line.fail(f"--iface={iface} is no network card", hint="Accepted is the name of one.")
+        line.fail(_("--iface={iface} is no network card").format(iface=iface), hint=_("Accepted is the name of one."))
     user, password = _credentials(line, "--user", "--password")
     reverse_user, reverse_password = _credentials(line, "--reverse-user", "--reverse-password")
     if reverse_user and not user:
-        line.fail("--reverse-user needs --user and --password", hint="The host shows who it is, then the target does.")
+        line.fail(
+            _("--reverse-user needs --user and --password"), hint=_("The host shows who it is, then the target does.")
+        )
     return IscsiTarget(
         address=_address(line),
         port=_port(line),
-        target=_iscsi_name(line, line.text("--target"), "the name of a target") if "--target" in line.given else "",
+        target=_iscsi_name(line, line.text("--target"), _NO_TARGET) if "--target" in line.given else "",
         user=user,
         password=password,
         reverse_user=reverse_user,
@@ -77,9 +84,11 @@ def _address(line: Line) -> str:
     try:
         address = ipaddress.ip_address(bare)
     except ValueError:
-        line.fail(f"--ipaddr={text} is not an address", hint="Accepted are IPv4 and IPv6 addresses.")
+        line.fail(
+            _("--ipaddr={text} is not an address").format(text=text), hint=_("Accepted are IPv4 and IPv6 addresses.")
+        )
     if address.is_unspecified or address.is_multicast or (address.version == 6 and address.is_link_local):
-        line.fail(f"--ipaddr={text} cannot be the address of a portal")
+        line.fail(_("--ipaddr={text} cannot be the address of a portal").format(text=text))
     return str(address)
 
 
@@ -88,7 +97,7 @@ def _port(line: Line) -> int:
     if not text:
         return DEFAULT_PORT
     if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII) or not 0 < int(text) <= _HIGHEST_PORT:
-        line.fail(f"--port={text} is not a number from 1 to {_HIGHEST_PORT}")
+        line.fail(_("--port={text} is not a number from 1 to {most}").format(text=text, most=_HIGHEST_PORT))
     return int(text)
 
 
@@ -98,12 +107,15 @@ def _credentials(line: Line, user: str, password: str) -> tuple[str, str]:
         return "", ""
     for one, other in ((user, password), (password, user)):
         if not line.text(one):
-            line.fail(f"{other} needs {one}")
+            line.fail(_("{option} needs {other}").format(option=other, other=one))
     if not _SECRET.fullmatch(line.text(user)):
-        line.fail(f"{user}={line.text(user)!r} is not a user name", hint="Accepted are 1 to 255 letters of ASCII.")
+        line.fail(
+            _("{option}={text} is not a user name").format(option=user, text=repr(line.text(user))),
+            hint=_("Accepted are 1 to 255 letters of ASCII."),
+        )
     if not _SECRET.fullmatch(line.text(password)):
         line.fail(
-            f"{password} has something in it that cannot be kept",
-            hint="Accepted are 1 to 255 letters of ASCII, no blank at either end.",
+            _("{option} has something in it that cannot be kept").format(option=password),
+            hint=_("Accepted are 1 to 255 letters of ASCII, no blank at either end."),
         )
     return line.text(user), line.text(password)

@@ -25,6 +25,7 @@ from pykickstart.sections import (
 )
 
 from org_ovirt_node.errors import KickstartProblem, NodeError
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.kickstart.checks import CUT, QUOTE, cut_by_comment
 from org_ovirt_node.kickstart.commands import (
     ABOUT_DISKS,
@@ -55,11 +56,11 @@ STAGES = {
     constants.KS_SCRIPT_POST: "post",
 }
 REFUSED_SECTIONS = {
-    "%packages": "A node is installed from an image; the packages are in it.",
-    "%anaconda": "It configures Anaconda, which does not run here.",
-    "%certificate": "It is not supported yet; write the file in %post.",
-    "%onerror": "It is not supported yet; an installation that fails says why and ends with a status other than 0.",
-    "%traceback": "It belongs to Anaconda, which does not run here.",
+    "%packages": N_("A node is installed from an image; the packages are in it."),
+    "%anaconda": N_("It configures Anaconda, which does not run here."),
+    "%certificate": N_("It is not supported yet; write the file in %post."),
+    "%onerror": N_("It is not supported yet; an installation that fails says why and ends with a status other than 0."),
+    "%traceback": N_("It belongs to Anaconda, which does not run here."),
 }
 Fetch = Callable[[str], str]
 
@@ -123,7 +124,7 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
                 self.place.fail(message if named else f"{section}: {message}")
             except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
                 # shlex and parts of pykickstart raise these for text that is no kickstart.
-                self.place.fail(f"this line cannot be read: {_one_line(str(error))}")
+                self.place.fail(_("this line cannot be read: {error}").format(error=_one_line(str(error))))
         for warning in said:
             log.debug("pykickstart: %s", _one_line(str(warning.message)))
 
@@ -135,11 +136,11 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
     def line_read(self, line: str) -> None:
         """Called for every line: pykickstart would pass over the first of these in silence."""
         if self._state == STATE_COMMANDS and line.lstrip().startswith("%ksappend"):
-            self.place.fail("%ksappend is not supported", hint="Use %include.")
+            self.place.fail(_("%ksappend is not supported"), hint=_("Use %include."))
         if self._state == STATE_COMMANDS and cut_by_comment(line):
-            self.place.fail(CUT, hint=QUOTE)
+            self.place.fail(translated(CUT), hint=translated(QUOTE))
         if line.strip() == "%include":
-            self.place.fail("%include without the name of a file")
+            self.place.fail(_("%include without the name of a file"))
 
     def passed_over(self) -> tuple[str, ...]:
         """What of a kickstart with ``liveimg``, which is Anaconda's, only Anaconda reads: names with their lines.
@@ -171,14 +172,17 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
         given = options_given(words)
         check_options(name, given, place)
         if name in BARE_COMMANDS and len(args) > 1:
-            place.fail(f"{name}: {args[1]!r} means nothing here", hint="The command stands alone.")
+            place.fail(
+                _("{name}: {text} means nothing here").format(name=name, text=repr(args[1])),
+                hint=_("The command stands alone."),
+            )
         try:
             data = super().handleCommand(lineno, args)
         except KickstartError as error:
             message = redact(_one_line(getattr(error, "message", "") or str(error)), secrets_in(name, words))
             place.fail(f"{name}: {message}")
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError):
-            place.fail(f"{name}: this line cannot be read")
+            place.fail(_("{name}: this line cannot be read").format(name=name))
         self.lines.append(Line(name, data, given, place))
         return data
 
@@ -188,15 +192,24 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
             return
         for before in self.lines:
             if before.command == name:
-                place.fail(f"{name} was given on line {before.place.line} already", hint="Give it once.")
+                place.fail(
+                    _("{name} was given on line {line} already").format(name=name, line=before.place.line),
+                    hint=_("Give it once."),
+                )
             if command.group and COMMANDS[before.command].group == command.group:
-                place.fail(f"{name} and {before.command} (line {before.place.line}) exclude each other")
+                place.fail(
+                    _("{name} and {command} (line {line}) exclude each other").format(
+                        name=name, command=before.command, line=before.place.line
+                    )
+                )
 
     def _handleInclude(self, f: str) -> None:  # noqa: N802 (pykickstart's name)
         place, state = self.place, self._state
         name, f = relative_to(place.file, f), redact_url(f)
         if len(self.open_files) > DEEPEST:
-            place.fail(f"%include {f}: files include each other more than {DEEPEST} deep")
+            place.fail(
+                _("%include {file}: files include each other more than {most} deep").format(file=f, most=DEEPEST)
+            )
         try:
             text = self.fetch(name)
         except KickstartProblem as error:
@@ -207,7 +220,10 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
         self._read(text, name)
         self._includeDepth -= 1
         if self._state != state:
-            place.fail(f"%include {f}: the file ends in the middle of a section", hint="Close it with %end.")
+            place.fail(
+                _("%include {file}: the file ends in the middle of a section").format(file=f),
+                hint=_("Close it with %end."),
+            )
 
     def setupSections(self) -> None:  # noqa: N802 (pykickstart's name)
         """Our sections instead of pykickstart's."""
@@ -232,7 +248,11 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
         except ValueError as error:
             place.fail(f"%{stage} --interpreter={interpreter}: {error}")
         if not words:
-            place.fail(f"%{stage} --interpreter={interpreter!r} names no program")
+            place.fail(
+                _("%{stage} --interpreter={interpreter} names no program").format(
+                    stage=stage, interpreter=repr(interpreter)
+                )
+            )
         script = Script(
             stage=stage,
             body="".join(body),
@@ -269,7 +289,9 @@ class _Refused(Section):  # type: ignore[misc]
 
     def handleHeader(self, lineno: int, args: list[str]) -> None:  # noqa: N802
         try:
-            self._parser.place.fail(f"the section {self.sectionOpen} is not supported", hint=self._why)
+            self._parser.place.fail(
+                _("the section {section} is not supported").format(section=self.sectionOpen), hint=translated(self._why)
+            )
         except KickstartProblem as problem:
             if not self._parser.anacondas:
                 raise
@@ -299,19 +321,25 @@ class _Addon(Section):  # type: ignore[misc]
     def handleHeader(self, lineno: int, args: list[str]) -> None:  # noqa: N802
         place = self._parser.place
         if len(args) < 2:
-            place.fail("%addon without a name", hint=f"Accepted is {SECTION}.")
+            place.fail(_("%addon without a name"), hint=_("Accepted is {section}.").format(section=SECTION))
         self._another = args[1] != ADDON
         if self._another:
             name = args[1].partition("=")[0]
             try:
-                place.fail(f"the add-on {name!r} is not supported", hint=f"Accepted is {SECTION}.")
+                place.fail(
+                    _("the add-on {name} is not supported").format(name=repr(name)),
+                    hint=_("Accepted is {section}.").format(section=SECTION),
+                )
             except KickstartProblem as problem:
                 if not self._parser.anacondas:
                     raise
                 self._parser.postponed.append((f"%addon {name}", problem))
                 return
         if self._parser.node is not None:
-            place.fail(f"{SECTION} was given on line {self._parser.node.line} already", hint="Give it once.")
+            place.fail(
+                _("{section} was given on line {line} already").format(section=SECTION, line=self._parser.node.line),
+                hint=_("Give it once."),
+            )
         self._args, self._place, self._body = args[2:], place, []
 
     def handleLine(self, line: str) -> None:  # noqa: N802
@@ -319,7 +347,10 @@ class _Addon(Section):  # type: ignore[misc]
         if self._another:
             return
         if place.file != self._place.file and line.strip():
-            place.fail(f"%include within {SECTION} is not supported", hint="Include the whole section.")
+            place.fail(
+                _("%include within {section} is not supported").format(section=SECTION),
+                hint=_("Include the whole section."),
+            )
         self._body.append((place.line, line))
 
     def finalize(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, NoReturn, Optional
 
 from org_ovirt_node.errors import CommandError, KickstartProblem, NodeError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.inside import inside
 from org_ovirt_node.kickstart.model import Script
 from org_ovirt_node.run import run
@@ -48,17 +49,18 @@ def run_script(script: Script, root: Optional[Path] = None) -> Optional[Kickstar
         try:
             done = run(argv, env=environment, root=inside, cwd=Path("/"), check=False, output=output)
         except CommandError as error:
-            _fail(script, f"cannot be run: {error.output}")
+            _fail(script, _("%{stage} cannot be run: {output}").format(stage=script.stage, output=error.output))
         said = _tail(output, start)
     for line in said[-LOGGED_LINES:]:
         log.debug("  | %s", line)
     if done.ok:
         return None
-    who, _, why = said[-1].partition(": ") if said else ("", "", "")
+    who, _unused, why = said[-1].partition(": ") if said else ("", "", "")
     if inside and done.status in NOT_STARTED and who.endswith("chroot"):
-        _fail(script, f"cannot be run: {why}")
-    message = f"the %{script.stage} script failed with exit status {done.status}: "
-    message += " / ".join(said[-3:]) or "it printed nothing"
+        _fail(script, _("%{stage} cannot be run: {why}").format(stage=script.stage, why=why))
+    message = _("the %{stage} script failed with exit status {status}: {output}").format(
+        stage=script.stage, status=done.status, output=" / ".join(said[-3:]) or _("it printed nothing")
+    )
     problem = KickstartProblem(message, file=script.file, line=script.line)
     if script.erroronfail:
         raise problem
@@ -66,7 +68,7 @@ def run_script(script: Script, root: Optional[Path] = None) -> Optional[Kickstar
 
 
 def _fail(script: Script, message: str) -> NoReturn:
-    raise KickstartProblem(f"%{script.stage} {message}", file=script.file, line=script.line)
+    raise KickstartProblem(message, file=script.file, line=script.line)
 
 
 @contextmanager
@@ -85,7 +87,12 @@ def _file(script: Script, base: Path) -> Iterator[Path]:
             path.unlink()
             raise
     except OSError as error:
-        _fail(script, f"cannot be run: {folder} cannot hold it: {error.strerror}")
+        _fail(
+            script,
+            _("%{stage} cannot be run: {folder} cannot hold it: {error}").format(
+                stage=script.stage, folder=folder, error=error.strerror
+            ),
+        )
     try:
         yield path
     finally:
@@ -106,7 +113,7 @@ def _output(script: Script, base: Path) -> Iterator[IO[bytes]]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         written = os.fdopen(descriptor, "r+b")
     except (OSError, ValueError, NodeError) as error:
-        _fail(script, f"--log={script.log}: {getattr(error, 'strerror', None) or error}")
+        _fail(script, f"%{script.stage} --log={script.log}: {getattr(error, 'strerror', None) or error}")
     with written:
         yield written
 

@@ -15,6 +15,7 @@ from pykickstart.errors import KickstartParseError
 from pykickstart.options import KSOptionParser
 from pykickstart.version import F34
 
+from org_ovirt_node.i18n import _, translated
 from org_ovirt_node.kickstart import checks
 from org_ovirt_node.kickstart.model import NodeSection, VolumeRequest
 from org_ovirt_node.kickstart.options import BY_NAME, OPTIONS, Option
@@ -53,17 +54,20 @@ def _values(command: str, options: Sequence[Option], args: list[str], place: _Pl
     try:
         found, extra = _parser(command or ADDON, options).parse_known_args(args)
     except KickstartParseError as error:
-        place.fail(f"{title}{error.message}", hint=f"Accepted options: {known}.")
+        place.fail(f"{title}{error.message}", hint=_("Accepted options: {known}.").format(known=known))
     if extra:
         # A mistyped option shows its name alone, for its value may be secret.
         shown = extra[0].partition("=")[0] if extra[0].startswith("-") else redact_value(extra[0])
-        kind = "unknown option" if extra[0].startswith("-") else "unexpected text"
-        place.fail(f"{title}{kind} {shown!r}", hint=f"Accepted options: {known}.")
+        wrong = _("unknown option {text}") if extra[0].startswith("-") else _("unexpected text {text}")
+        place.fail(title + wrong.format(text=repr(shown)), hint=_("Accepted options: {known}.").format(known=known))
     values: dict[str, list[object]] = {key: value for key, value in vars(found).items() if value}
     for option in options:
         given = values.get(option.field, [])
         if len(given) > 1 and not option.repeated:
-            place.fail(f"{title}{option.name} is given {len(given)} times", hint="Give it once.")
+            place.fail(
+                _("{title}{option} is given {count} times").format(title=title, option=option.name, count=len(given)),
+                hint=_("Give it once."),
+            )
     return values
 
 
@@ -98,28 +102,41 @@ def parse_section(args: list[str], lines: list[tuple[int, str]], *, file: str = 
 
 def _check_whole(section: NodeSection, place: _Place) -> None:
     if not section.images:
-        place.fail("--image is missing", hint=f"Give {BY_NAME['--image'].usage}, where URL is {checks.URLS}.")
+        place.fail(
+            _("--image is missing"),
+            hint=_("Give {usage}, where URL is {urls}.").format(
+                usage=BY_NAME["--image"].usage, urls=translated(checks.URLS)
+            ),
+        )
     if len(set(section.images)) != len(section.images):
-        place.fail("--image names the same URL twice", hint="Every --image is a mirror that is tried in turn.")
+        place.fail(_("--image names the same URL twice"), hint=_("Every --image is a mirror that is tried in turn."))
     if section.sha256 and section.nosignature:
-        place.fail("--sha256 and --nosignature exclude each other", hint="Keep --sha256: the digest is then checked.")
+        place.fail(
+            _("--sha256 and --nosignature exclude each other"), hint=_("Keep --sha256: the digest is then checked.")
+        )
     named = section.manifest or any(checks.is_manifest(image) for image in section.images)
     if not section.sha256 and not section.nosignature and not named:
         place.fail(
-            "nothing says how the image is verified",
-            hint="Give --sha256=HEX (the digest of the image), --manifest=URL (signed), or --nosignature to take it "
-            "unchecked.",
+            _("nothing says how the image is verified"),
+            hint=_(
+                "Give --sha256=HEX (the digest of the image), --manifest=URL (signed), or --nosignature to take "
+                "it unchecked."
+            ),
         )
     if section.key and not named:
-        place.fail("--key has no manifest to check", hint="Give --manifest=URL as well, or leave --key out.")
+        place.fail(_("--key has no manifest to check"), hint=_("Give --manifest=URL as well, or leave --key out."))
     if section.vg == section.pool:
-        place.fail(f"--vg={section.vg} and --pool={section.pool} are the same name", hint="Give them different names.")
+        place.fail(
+            _("--vg={vg} and --pool={pool} are the same name").format(vg=section.vg, pool=section.pool),
+            hint=_("Give them different names."),
+        )
 
 
 def _check_names(section: NodeSection, file: str) -> None:
     """Every volume is a LV of its own name, which comes from its mount point."""
     mountpoints = {default.mountpoint for default in VOLUMES} | {volume.mountpoint for volume in section.volumes}
-    owners: dict[str, list[str]] = {SWAP_NAME: ["swap"], section.pool: ["the thin pool"]}
+    pool = _("the thin pool")
+    owners: dict[str, list[str]] = {SWAP_NAME: ["swap"], section.pool: [pool]}
     for mountpoint in sorted(mountpoints - set(section.novolumes)):
         owners.setdefault(volume_name(mountpoint), []).append(mountpoint)
     for volume in section.volumes:
@@ -127,12 +144,20 @@ def _check_names(section: NodeSection, file: str) -> None:
         try:
             checks.lvm_name(name)
         except ValueError as error:
-            place.fail(f"volume {volume.mountpoint}: its logical volume would have the name {name!r}: {error}")
+            place.fail(
+                _("volume {mountpoint}: its logical volume would have the name {name}: {error}").format(
+                    mountpoint=volume.mountpoint, name=repr(name), error=error
+                )
+            )
         others = [owner for owner in owners[name] if owner != volume.mountpoint]
         if others:
             place.fail(
-                f"volume {volume.mountpoint}: its logical volume would have the name {name}, as {others[0]} has",
-                hint="Choose another mount point" + (", or --pool." if others[0] == "the thin pool" else "."),
+                _("volume {mountpoint}: its logical volume would have the name {name}, as {other} has").format(
+                    mountpoint=volume.mountpoint, name=name, other=others[0]
+                ),
+                hint=_("Choose another mount point, or --pool.")
+                if others[0] == pool
+                else _("Choose another mount point."),
             )
 
 
@@ -143,11 +168,14 @@ def _parse_lines(lines: list[tuple[int, str]], file: str) -> tuple[tuple[VolumeR
     for number, text in lines:
         place = _Place(file, number)
         if checks.cut_by_comment(text):
-            place.fail(checks.CUT, hint=checks.QUOTE)
+            place.fail(translated(checks.CUT), hint=translated(checks.QUOTE))
         try:
             words = shlex.split(text, comments=True)
         except ValueError as error:
-            place.fail(f"the line {text.split()[0]!r} cannot be read: {error}", hint=f"Accepted lines: {LINES}.")
+            place.fail(
+                _("the line {text} cannot be read: {error}").format(text=repr(text.split()[0]), error=error),
+                hint=_("Accepted lines: {lines}.").format(lines=LINES),
+            )
         if not words:
             continue
         command, rest = words[0], words[1:]
@@ -159,9 +187,16 @@ def _parse_lines(lines: list[tuple[int, str]], file: str) -> tuple[tuple[VolumeR
             mountpoint = _parse_novolume(rest, place)
             novolumes.append(mountpoint)
         else:
-            place.fail(f"unknown line {words[0].partition('=')[0]!r}", hint=f"Accepted lines: {LINES}.")
+            place.fail(
+                _("unknown line {text}").format(text=repr(words[0].partition("=")[0])),
+                hint=_("Accepted lines: {lines}.").format(lines=LINES),
+            )
         if mountpoint in seen:
-            place.fail(f"{command} {mountpoint}: {seen[mountpoint]} {mountpoint} was given before")
+            place.fail(
+                _("{command} {mountpoint}: {before} {mountpoint} was given before").format(
+                    command=command, mountpoint=mountpoint, before=seen[mountpoint]
+                )
+            )
         seen[mountpoint] = command
     return tuple(volumes), tuple(novolumes)
 
@@ -172,7 +207,10 @@ FSTYPE = Option("--fstype", "fstype", "ext4|xfs", "File system of the volume.", 
 
 def _mountpoint(command: str, rest: list[str], place: _Place) -> tuple[str, list[str]]:
     if not rest or rest[0].startswith("-"):
-        place.fail(f"{command}: the mount point is missing", hint=f"Accepted lines: {LINES}.")
+        place.fail(
+            _("{command}: the mount point is missing").format(command=command),
+            hint=_("Accepted lines: {lines}.").format(lines=LINES),
+        )
     try:
         return checks.mountpoint(rest[0]), rest[1:]
     except ValueError as error:
@@ -184,7 +222,10 @@ def _parse_volume(rest: list[str], place: _Place) -> VolumeRequest:
     command = f"volume {mountpoint}"
     values = _values(command, (SIZE, FSTYPE), options, place)
     if "size" not in values:
-        place.fail(f"{command}: --size is missing", hint=f"Give --size=SIZE, {ACCEPTED}.")
+        place.fail(
+            _("{command}: --size is missing").format(command=command),
+            hint=_("Give --size=SIZE, {accepted}.").format(accepted=translated(ACCEPTED)),
+        )
     size = _checked(f"{command} ", SIZE, values["size"][0], place)
     fstype = _checked(f"{command} ", FSTYPE, values["fstype"][0], place) if "fstype" in values else ""
     assert isinstance(size, int) and isinstance(fstype, str)

@@ -10,6 +10,7 @@ from pykickstart.errors import KickstartVersionError
 from pykickstart.version import RHEL7, makeVersion, stringToVersion, versionMap
 
 from org_ovirt_node.errors import KickstartProblem
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart import fetch as fetching
 from org_ovirt_node.kickstart.commands import COMMANDS
 from org_ovirt_node.kickstart.iscsi import iscsi
@@ -59,16 +60,18 @@ def load(
     passed_over = parser.passed_over()
     if parser.node is None:
         raise KickstartProblem(
-            f"the section {SECTION} is missing", file=source, hint="It says which image is to be installed."
+            _("the section {section} is missing").format(section=SECTION),
+            file=source,
+            hint=_("It says which image is to be installed."),
         )
     request = storage(parser.lines)
     if plan == "kickstart" and not (request.partitions or request.vgs or request.volumes):
         request = replace(request, autopart=True)
     if not (request.autopart or request.partitions or request.vgs or request.volumes):
         raise KickstartProblem(
-            "nothing says how the disks are to be laid out",
+            _("nothing says how the disks are to be laid out"),
             file=source,
-            hint="Give autopart --type=thinp, or part, volgroup and logvol lines.",
+            hint=_("Give autopart --type=thinp, or part, volgroup and logvol lines."),
         )
     return InstallRequest(
         file=source,
@@ -102,12 +105,19 @@ def load_system(source: str, *, fetch: Optional[Fetch] = None) -> SystemOnly:
     parser.read(text, source)
     for line in parser.lines:
         if line.command not in AFTERWARDS and not COMMANDS[line.command].harmless:
-            line.fail("it is about the installation, and this node is installed", hint=f"Accepted: {_ACCEPTED}.")
+            line.fail(
+                _("it is about the installation, and this node is installed"),
+                hint=_("Accepted: {accepted}.").format(accepted=_ACCEPTED),
+            )
     if parser.node is not None:
-        Place(source, parser.node.line).fail(f"{SECTION} is about the installation, and this node is installed")
+        Place(source, parser.node.line).fail(
+            _("{section} is about the installation, and this node is installed").format(section=SECTION)
+        )
     for script in parser.scripts:
         if script.stage != "post":
-            Place(script.file, script.line).fail(f"%{script.stage} is about the installation", hint="Write %post.")
+            Place(script.file, script.line).fail(
+                _("%{stage} is about the installation").format(stage=script.stage), hint=_("Write %post.")
+            )
     return SystemOnly(system(parser.lines), tuple(parser.scripts))
 
 
@@ -131,11 +141,17 @@ def _handler(text: str, source: str, version: str) -> Any:
         handler = makeVersion(wanted) if wanted is not None else makeVersion()
     except KickstartVersionError as error:
         raise KickstartProblem(
-            f"the syntax version {version!r} is unknown", file=source, line=line, hint=f"Known are {_known()}."
+            _("the syntax version {version} is unknown").format(version=repr(version)),
+            file=source,
+            line=line,
+            hint=_("Known are {known}.").format(known=_known()),
         ) from error
     if handler.version < _OLDEST:
         raise KickstartProblem(
-            f"the syntax version {version!r} is too old", file=source, line=line, hint=f"Known are {_known()}."
+            _("the syntax version {version} is too old").format(version=repr(version)),
+            file=source,
+            line=line,
+            hint=_("Known are {known}.").format(known=_known()),
         )
     return handler
 

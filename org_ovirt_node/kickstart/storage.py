@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from org_ovirt_node.boot import cmdline
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.kickstart import checks
 from org_ovirt_node.kickstart.commands import Line, line_of, lines_of
 from org_ovirt_node.kickstart.model import (
@@ -41,13 +42,16 @@ _ARRAY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,31}", re.ASCII)
 @dataclass(frozen=True)
 class _Label:
     pattern: re.Pattern[str]
+    #: The hint, to be translated.
     accepted: str
 
 
 #: ext4 keeps 16 bytes (mke2fs(8), -L), FAT 11 and not all of ASCII (mkfs.fat(8), -n).
 _LABELS = {
-    "/boot": _Label(re.compile(r"[ -~]{1,16}"), "1 to 16 letters of ASCII"),
-    "/boot/efi": _Label(re.compile(r"[A-Za-z0-9_ -]{1,11}"), "1 to 11 letters, digits, blanks and _ -"),
+    "/boot": _Label(re.compile(r"[ -~]{1,16}"), N_("Accepted are 1 to 16 letters of ASCII.")),
+    "/boot/efi": _Label(
+        re.compile(r"[A-Za-z0-9_ -]{1,11}"), N_("Accepted are 1 to 11 letters, digits, blanks and _ -.")
+    ),
 }
 
 
@@ -58,7 +62,8 @@ def _bytes(line: Line, option: str, unit: int = MIB, *, least: int = 1) -> int:
         return 0
     if not re.fullmatch(r"[0-9]{1,15}", text, re.ASCII) or not least <= int(text) <= _LIMIT:
         line.fail(
-            f"{option}={text} is not a size", hint=f"Accepted is a whole number of {'MiB' if unit == MIB else 'KiB'}."
+            _("{option}={text} is not a size").format(option=option, text=text),
+            hint=_("Accepted is a whole number of {unit}.").format(unit="MiB" if unit == MIB else "KiB"),
         )
     return int(text) * unit
 
@@ -69,12 +74,18 @@ def _luks(line: Line) -> tuple[bool, str, str]:
     if not encrypted:
         for option in ("--passphrase", "--luks-version"):
             if option in line.given:
-                line.fail(f"{option} without --encrypted means nothing", hint="Add --encrypted, or take it away.")
+                line.fail(
+                    _("{option} without --encrypted means nothing").format(option=option),
+                    hint=_("Add --encrypted, or take it away."),
+                )
         return False, "", ""
     if not passphrase:
-        line.fail("--encrypted needs --passphrase=TEXT", hint="An unattended install cannot ask for it.")
+        line.fail(_("--encrypted needs --passphrase=TEXT"), hint=_("An unattended install cannot ask for it."))
     if version and version not in LUKS_VERSIONS:
-        line.fail(f"--luks-version={version} is not supported", hint=f"Accepted are {' and '.join(LUKS_VERSIONS)}.")
+        line.fail(
+            _("--luks-version={version} is not supported").format(version=version),
+            hint=_("Accepted are {versions}.").format(versions=_(" and ").join(LUKS_VERSIONS)),
+        )
     return True, passphrase, version
 
 
@@ -85,11 +96,14 @@ def selection(lines: Sequence[Line]) -> DiskSelection:
     if clear is not None:
         kinds = [name for name in ("all", "linux", "none") if f"--{name}" in clear.given]
         if len(kinds) > 1:
-            clear.fail(f"--{kinds[0]} and --{kinds[1]} exclude each other")
+            clear.fail(_("--{one} and --{other} exclude each other").format(one=kinds[0], other=kinds[1]))
         kind = kinds[0] if kinds else "none"
         label = clear.text("--disklabel")
         if label not in ("", "gpt"):
-            clear.fail(f"--disklabel={label} is not supported", hint="A node's disks have a GPT; accepted is gpt.")
+            clear.fail(
+                _("--disklabel={label} is not supported").format(label=label),
+                hint=_("A node's disks have a GPT; accepted is gpt."),
+            )
     return DiskSelection(
         only_use=_words(ignore, "--only-use"),
         ignored=_words(ignore, "--drives"),
@@ -108,7 +122,10 @@ def _words(line: Optional[Line], option: str) -> tuple[str, ...]:
         return ()
     words = [word.strip() for word in line.text(option).split(",")]
     if not all(words):
-        line.fail(f"{option}={line.text(option)} names no disk", hint="Accepted are names with commas between them.")
+        line.fail(
+            _("{option}={text} names no disk").format(option=option, text=line.text(option)),
+            hint=_("Accepted are names with commas between them."),
+        )
     return tuple(words)
 
 
@@ -117,7 +134,10 @@ def partition(line: Line) -> PartitionRequest:
     encrypted, passphrase, version = _luks(line)
     size = _bytes(line, "--size")
     if not size:
-        line.fail(f"{line.data.mountpoint}: --size is missing", hint="Give --size=MIB, with --grow to take more.")
+        line.fail(
+            _("{mountpoint}: --size is missing").format(mountpoint=line.data.mountpoint),
+            hint=_("Give --size=MIB, with --grow to take more."),
+        )
     return PartitionRequest(
         mountpoint=line.data.mountpoint,
         size=size,
@@ -138,7 +158,10 @@ def _options(line: Line) -> str:
     """Mount options: they are written into fstab and given to mount(8) as they are."""
     text = line.text("--fsoptions")
     if not _MOUNT_OPTIONS.fullmatch(text):
-        line.fail(f"--fsoptions={text!r} are no mount options", hint="Accepted are words with commas between them.")
+        line.fail(
+            _("--fsoptions={text} are no mount options").format(text=repr(text)),
+            hint=_("Accepted are words with commas between them."),
+        )
     return text
 
 
@@ -147,7 +170,10 @@ def _label(line: Line) -> str:
     text, limit = line.text("--label"), _LABELS.get(line.data.mountpoint)
     if text and limit is not None and not limit.pattern.fullmatch(text):
         line.fail(
-            f"{line.data.mountpoint} --label={text!r} cannot be its label", hint=f"Accepted are {limit.accepted}."
+            _("{mountpoint} --label={text} cannot be its label").format(
+                mountpoint=line.data.mountpoint, text=repr(text)
+            ),
+            hint=translated(limit.accepted),
         )
     return text
 
@@ -155,23 +181,38 @@ def _label(line: Line) -> str:
 def array(line: Line) -> ArrayRequest:
     """A ``raid`` line."""
     if line.text("--level").lower().removeprefix("raid") != "1":
-        line.fail(f"--level={line.text('--level')} is not supported", hint="A node can be mirrored: --level=1.")
+        line.fail(
+            _("--level={level} is not supported").format(level=line.text("--level")),
+            hint=_("A node can be mirrored: --level=1."),
+        )
     mountpoint = line.data.mountpoint
     if mountpoint != "/boot" and not mountpoint.startswith("pv."):
-        line.fail(f"{mountpoint} cannot be an array of a node's", hint="Accepted are /boot and pv.NN.")
+        line.fail(
+            _("{mountpoint} cannot be an array of a node's").format(mountpoint=mountpoint),
+            hint=_("Accepted are /boot and pv.NN."),
+        )
     fstype, expected = line.text("--fstype"), "ext4" if mountpoint == "/boot" else "lvmpv"
     if fstype not in ("", expected):
-        line.fail(f"{mountpoint} --fstype={fstype} is not supported", hint=f"Accepted is {expected}.")
+        line.fail(
+            _("{mountpoint} --fstype={fstype} is not supported").format(mountpoint=mountpoint, fstype=fstype),
+            hint=_("Accepted is {expected}.").format(expected=expected),
+        )
     name = line.text("--device").replace("/dev/md/", "", 1)
     if not _ARRAY_NAME.fullmatch(name):
         line.fail(
-            f"{mountpoint} --device={line.text('--device')!r} cannot be its name",
-            hint="Give --device=NAME, with letters, digits, _ and -.",
+            _("{mountpoint} --device={device} cannot be its name").format(
+                mountpoint=mountpoint, device=repr(line.text("--device"))
+            ),
+            hint=_("Give --device=NAME, with letters, digits, _ and -."),
         )
     if mountpoint != "/boot":
         for option in ("--label", "--fsoptions"):
             if option in line.given:
-                line.fail(f"{mountpoint} {option}: there is no file system on it")
+                line.fail(
+                    _("{mountpoint} {option}: there is no file system on it").format(
+                        mountpoint=mountpoint, option=option
+                    )
+                )
     return ArrayRequest(
         mountpoint=mountpoint,
         name=name,
@@ -186,9 +227,12 @@ def volume_group(line: Line) -> VolumeGroupRequest:
     """A ``volgroup`` line."""
     for pv in line.data.physvols:
         if not pv.startswith("pv."):
-            line.fail(f"{pv!r} is no physical volume", hint="Accepted are names of part lines, such as pv.01.")
+            line.fail(
+                _("{pv} is no physical volume").format(pv=repr(pv)),
+                hint=_("Accepted are names of part lines, such as pv.01."),
+            )
     if not line.data.physvols:
-        line.fail("no physical volume", hint="Accepted is volgroup NAME pv.01 ….")
+        line.fail(_("no physical volume"), hint=_("Accepted is volgroup NAME pv.01 …."))
     return VolumeGroupRequest(
         name=_name(line, line.data.vgname, checks.vg_name),
         pvs=tuple(line.data.physvols),
@@ -204,7 +248,11 @@ def logical_volume(line: Line) -> LogicalVolumeRequest:
     size, percent = _bytes(line, "--size"), _percent(line, "--percent")
     recommended = "--recommended" in line.given
     if sum(map(bool, (size, percent, recommended))) != 1:
-        line.fail(f"{line.data.mountpoint}: give exactly one of --size=MIB, --percent=N and --recommended")
+        line.fail(
+            _("{mountpoint}: give exactly one of --size=MIB, --percent=N and --recommended").format(
+                mountpoint=line.data.mountpoint
+            )
+        )
     return LogicalVolumeRequest(
         name=_name(line, line.text("--name")),
         vg=line.text("--vgname"),
@@ -229,13 +277,13 @@ def _name(line: Line, name: str, check: object = None) -> str:
     try:
         return checks.vg_name(name) if check is checks.vg_name else checks.lvm_name(name)
     except ValueError as error:
-        line.fail(f"the name {name!r}: {error}")
+        line.fail(_("the name {name}: {error}").format(name=repr(name), error=error))
 
 
 def _percent(line: Line, option: str) -> int:
     text = line.text(option)
     if text and (not re.fullmatch(r"[0-9]{1,3}", text, re.ASCII) or not 1 <= int(text) <= 100):
-        line.fail(f"{option}={text} is not a percentage from 1 to 100")
+        line.fail(_("{option}={text} is not a percentage from 1 to 100").format(option=option, text=text))
     return int(text) if text else 0
 
 
@@ -256,7 +304,10 @@ def storage(lines: Sequence[Line]) -> StorageRequest:
 def _automatic(line: Line, disks: DiskSelection) -> StorageRequest:
     kind, fstype = line.text("--type"), line.text("--fstype")
     if kind not in ("", "thinp"):
-        line.fail(f"--type={kind} is not supported", hint="A node needs thin LVs; accepted is --type=thinp.")
+        line.fail(
+            _("--type={kind} is not supported").format(kind=kind),
+            hint=_("A node needs thin LVs; accepted is --type=thinp."),
+        )
     if fstype:
         try:
             checks.fstype(fstype)
@@ -283,13 +334,15 @@ def bootloader(lines: Sequence[Line]) -> BootloaderRequest:
     location = line.text("--location") or "mbr"
     timeout = line.text("--timeout") or str(BootloaderRequest.timeout)
     if not re.fullmatch(r"[0-9]{1,4}", timeout, re.ASCII):
-        line.fail(f"--timeout={timeout} is not a number of seconds from 0 to 9999")
+        line.fail(_("--timeout={timeout} is not a number of seconds from 0 to 9999").format(timeout=timeout))
     append = line.text("--append")
     if len(append) > _APPEND_LIMIT or not append.isprintable():
-        line.fail(f"--append is not a kernel command line of at most {_APPEND_LIMIT} letters")
+        line.fail(_("--append is not a kernel command line of at most {most} letters").format(most=_APPEND_LIMIT))
     for word in cmdline.split(append):
         if word.startswith(cmdline.OURS):
-            line.fail(f"--append={word} would name another root than the node's", hint="Leave it out.")
+            line.fail(
+                _("--append={word} would name another root than the node's").format(word=word), hint=_("Leave it out.")
+            )
     return BootloaderRequest(
         append=append,
         timeout=int(timeout),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Optional
 
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.kickstart.commands import SPELLED, Line, line_of, lines_of
 from org_ovirt_node.kickstart.model import GroupRequest, SshKeyRequest, SystemRequest, UserRequest
 from org_ovirt_node.kickstart.network import hostname, profiles
@@ -21,9 +22,12 @@ _KEY = re.compile(r"(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ +[A-Za-z0-9+/=]+( .*)?", re.AS
 _ENDINGS = {"reboot": "reboot", "poweroff": "poweroff", "shutdown": "poweroff", "halt": "halt"}
 
 
-def _matching(line: Line, what: str, text: str, pattern: re.Pattern[str]) -> str:
+_NO_USER, _NO_GROUP = N_("{text} is not a user name"), N_("{text} is not a group name")
+
+
+def _matching(line: Line, wrong: str, text: str, pattern: re.Pattern[str]) -> str:
     if not pattern.fullmatch(text):
-        line.fail(f"{text!r} is not {what}")
+        line.fail(translated(wrong).format(text=repr(text)))
     return text
 
 
@@ -32,22 +36,26 @@ def _id(line: Line, option: str) -> Optional[int]:
     if not text:
         return None
     if not re.fullmatch(r"[0-9]{1,10}", text, re.ASCII) or int(text) > _LARGEST_ID:
-        line.fail(f"{option}={text} is not a number from 0 to {_LARGEST_ID}")
+        line.fail(
+            _("{option}={text} is not a number from 0 to {most}").format(option=option, text=text, most=_LARGEST_ID)
+        )
     return int(text)
 
 
 def _encrypted(line: Line) -> bool:
     if "--iscrypted" in line.given and "--plaintext" in line.given:
-        line.fail("--iscrypted and --plaintext exclude each other")
+        line.fail(_("--iscrypted and --plaintext exclude each other"))
     return "--iscrypted" in line.given
 
 
 def _secret(line: Line, text: str) -> str:
     """A password; the text itself is in no message."""
     if "\n" in text or (":" in text and _encrypted(line)):
-        line.fail("the password has a character in it that /etc/shadow cannot hold")
+        line.fail(_("the password has a character in it that /etc/shadow cannot hold"))
     if _encrypted(line) and text and not re.match(r"[$!*_]", text):
-        line.fail("--iscrypted needs a hash such as 'openssl passwd -6' prints", hint="Take it away for a plain one.")
+        line.fail(
+            _("--iscrypted needs a hash such as 'openssl passwd -6' prints"), hint=_("Take it away for a plain one.")
+        )
     return text
 
 
@@ -67,19 +75,19 @@ def root(lines: Sequence[Line]) -> Optional[UserRequest]:
 
 def user(line: Line) -> UserRequest:
     """A ``user`` line."""
-    name = _matching(line, "a user name", line.text("--name"), _USER)
+    name = _matching(line, _NO_USER, line.text("--name"), _USER)
     if name == "root":
-        line.fail("--name=root is not for this command", hint="Use rootpw.")
+        line.fail(_("--name=root is not for this command"), hint=_("Use rootpw."))
     groups = [word.strip() for word in line.text("--groups").split(",") if word.strip()]
     for group in groups:
-        _matching(line, "a group name", group, _USER)
+        _matching(line, _NO_GROUP, group, _USER)
     for option in ("--homedir", "--shell"):
         path = line.text(option)
         if path and (not path.startswith("/") or ":" in path or not path.isprintable()):
-            line.fail(f"{option}={path} is not an absolute path")
+            line.fail(_("{option}={path} is not an absolute path").format(option=option, path=path))
     gecos = line.text("--gecos")
     if ":" in gecos or not gecos.isprintable():
-        line.fail(f"--gecos={gecos!r} has a colon or a control character in it")
+        line.fail(_("--gecos={gecos} has a colon or a control character in it").format(gecos=repr(gecos)))
     return UserRequest(  # nosec B604 # "shell" is a login shell
         name=name,
         password=_secret(line, line.text("--password")),
@@ -96,16 +104,16 @@ def user(line: Line) -> UserRequest:
 
 
 def _group(line: Line) -> GroupRequest:
-    name = _matching(line, "a group name", line.text("--name"), _USER)
+    name = _matching(line, _NO_GROUP, line.text("--name"), _USER)
     return GroupRequest(name, _id(line, "--gid"), line.place.line)
 
 
 def _sshkey(line: Line) -> SshKeyRequest:
-    name = _matching(line, "a user name", line.text("--username"), _USER)
+    name = _matching(line, _NO_USER, line.text("--username"), _USER)
     words = line.data.key
     key = " ".join(words) if isinstance(words, (list, tuple)) else str(words)
     if not _KEY.fullmatch(key.strip()):
-        line.fail("this is not a public key", hint="Accepted is a line of a .pub file, in quotes.")
+        line.fail(_("this is not a public key"), hint=_("Accepted is a line of a .pub file, in quotes."))
     return SshKeyRequest(name, key.strip(), line.place.line)
 
 
@@ -114,7 +122,9 @@ def _no_twins(lines: Sequence[Line], option: str) -> None:
     for line in lines:
         name = line.text(option)
         if name in seen:
-            line.fail(f"{option}={name} was given on line {seen[name]} already")
+            line.fail(
+                _("{option}={name} was given on line {line} already").format(option=option, name=name, line=seen[name])
+            )
         seen[name] = line.place.line
 
 
@@ -125,10 +135,10 @@ def _services(lines: Sequence[Line]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     lists = []
     for option in ("--enabled", "--disabled"):
         names = [word.strip() for word in line.text(option).split(",") if word.strip()]
-        lists.append(tuple(_matching(line, "the name of a service", name, _UNIT) for name in names))
+        lists.append(tuple(_matching(line, N_("{text} is not the name of a service"), name, _UNIT) for name in names))
     both = sorted(set(lists[0]) & set(lists[1]))
     if both:
-        line.fail(f"{both[0]} is both enabled and disabled")
+        line.fail(_("{name} is both enabled and disabled").format(name=both[0]))
     return lists[0], lists[1]
 
 
@@ -139,7 +149,11 @@ def _choice(lines: Sequence[Line], command: str, options: Sequence[str]) -> str:
         return ""
     found = [option for option in options if option in line.given]
     if len(found) != 1:
-        line.fail(f"give exactly one of {', '.join(SPELLED.get((command, option), option) for option in options)}")
+        line.fail(
+            _("give exactly one of {options}").format(
+                options=", ".join(SPELLED.get((command, option), option) for option in options)
+            )
+        )
     return found[0]
 
 
@@ -151,11 +165,16 @@ def _keyboard(lines: Sequence[Line]) -> tuple[str, tuple[str, ...]]:
     keymap = line.text("--vckeymap") or plain
     layouts = tuple(word.strip() for word in line.text("--xlayouts").split(",") if word.strip())
     if keymap:
-        _matching(line, "a keymap", keymap, _WORD)
+        _matching(line, N_("{text} is not a keymap"), keymap, _WORD)
     for layout in layouts:
-        _matching(line, "a keyboard layout", layout, re.compile(r"[A-Za-z0-9_-]+( ?\([A-Za-z0-9_ -]+\))?", re.ASCII))
+        _matching(
+            line,
+            N_("{text} is not a keyboard layout"),
+            layout,
+            re.compile(r"[A-Za-z0-9_-]+( ?\([A-Za-z0-9_ -]+\))?", re.ASCII),
+        )
     if not keymap and not layouts:
-        line.fail("no keymap", hint="Accepted are keyboard MAP, --vckeymap=MAP and --xlayouts=LAYOUT,….")
+        line.fail(_("no keymap"), hint=_("Accepted are keyboard MAP, --vckeymap=MAP and --xlayouts=LAYOUT,…."))
     return keymap, layouts
 
 
@@ -167,14 +186,16 @@ def _timezone(lines: Sequence[Line]) -> tuple[str, bool, tuple[str, ...]]:
     servers += [hostname(line, word.strip()) for word in line.text("--ntpservers").split(",") if word.strip()]
     zone = str(line.data.timezone or "")
     if not zone:
-        line.fail("no zone", hint="Give one, such as Europe/Vienna; time servers alone are timesource --ntp-server=.")
-    _matching(line, "a time zone such as Europe/Vienna", zone, _ZONE)
+        line.fail(
+            _("no zone"), hint=_("Give one, such as Europe/Vienna; time servers alone are timesource --ntp-server=.")
+        )
+    _matching(line, N_("{text} is not a time zone such as Europe/Vienna"), zone, _ZONE)
     return zone, "--utc" in line.given or "--isUtc" in line.given, tuple(servers)
 
 
 def _lang(lines: Sequence[Line]) -> str:
     line = line_of(lines, "lang")
-    return _matching(line, "a locale such as en_US.UTF-8", str(line.data.lang), _WORD) if line else ""
+    return _matching(line, N_("{text} is not a locale such as en_US.UTF-8"), str(line.data.lang), _WORD) if line else ""
 
 
 def system(lines: Sequence[Line]) -> SystemRequest:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
+from org_ovirt_node.i18n import N_, _, translated
+
 #: Bytes of each unit that is accepted.  ``K``, ``M`` … are the binary units too, as LVM reads them.
 UNITS = {
     "B": 1,
@@ -18,7 +20,7 @@ UNITS = {
     "TiB": 1 << 40,
 }
 #: What messages and documentation say of sizes.
-ACCEPTED = "a number with a unit: B, KiB, MiB, GiB or TiB (or K, M, G, T for the same), such as 20GiB"
+ACCEPTED = N_("a number with a unit: B, KiB, MiB, GiB or TiB (or K, M, G, T for the same), such as 20GiB")
 
 #: Units that are written, the largest first.
 _WRITTEN = ("TiB", "GiB", "MiB", "KiB", "B")
@@ -35,17 +37,27 @@ def parse_size(text: str) -> int:
     """
     found = _SIZE.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text!r} is not a size; accepted is {ACCEPTED}")
+        raise ValueError(
+            _("{text} is not a size; accepted is {accepted}").format(text=repr(text), accepted=translated(ACCEPTED))
+        )
     number, unit = found.groups()
     if not unit:
-        raise ValueError(f"the size {text!r} has no unit; accepted is {ACCEPTED}")
+        raise ValueError(
+            _("the size {text} has no unit; accepted is {accepted}").format(
+                text=repr(text), accepted=translated(ACCEPTED)
+            )
+        )
     if unit not in UNITS:
-        raise ValueError(f"the size {text!r} has an unknown unit; accepted is {ACCEPTED}")
+        raise ValueError(
+            _("the size {text} has an unknown unit; accepted is {accepted}").format(
+                text=repr(text), accepted=translated(ACCEPTED)
+            )
+        )
     size = Decimal(number) * UNITS[unit]
     if size != size.to_integral_value():
-        raise ValueError(f"the size {text!r} is not a whole number of bytes")
+        raise ValueError(_("the size {text} is not a whole number of bytes").format(text=repr(text)))
     if size > LIMIT:
-        raise ValueError(f"the size {text!r} is larger than any disk")
+        raise ValueError(_("the size {text} is larger than any disk").format(text=repr(text)))
     return int(size)
 
 
