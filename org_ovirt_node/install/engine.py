@@ -99,7 +99,8 @@ class Installation:
             self.iscsi = iscsi.without_sessions(self.request.iscsi)
             return
         self.iscsi = iscsi.connect(self.request.iscsi, self.stack, self.progress)
-        ways = network.arguments(iscsi.cards(self.iscsi.portals), self.request.system.networks)
+        networks = (*self.request.system.networks, *self.iscsi.networks)
+        ways = network.arguments(iscsi.cards(self.iscsi.portals), networks)
         self.iscsi_arguments = (*ways, *iscsi.root_arguments(self.iscsi))
 
     def plan(self) -> None:
@@ -149,6 +150,10 @@ class Installation:
 
     def _release(self) -> None:
         name = self.layout.vg.name
+        if iscsi.lost():
+            # What asks LVM or blivet would fail, and that failure take the place of the one that led here.
+            lvm.drop_devices(name)
+            return
         if any(group.name == name for group in lvm.groups(f"vg_name={name}")):
             deactivate(name)
         for part in self.layout.partitions:
@@ -279,12 +284,16 @@ class Installation:
         root = self.node.root
         if "multipath" in self.below.stack:
             multipath.copy_files(root)
-        host = hostfiles.collect(root, {}, self.below.stack)
-        files.place_layer(root / "boot", self.layer, self.kernel, hostinitrd.build(host))
+        files.place_layer(root / "boot", self.layer, self.kernel, self._host_initrd())
+
+    def _host_initrd(self) -> bytes:
+        return hostinitrd.build(hostfiles.collect(self.node.root, {}, self.below.stack))
 
     def post(self) -> None:
         """Run the %post scripts in the new system."""
         scripts.run_scripts(self.request.scripts, "post", self.node.root, self.progress)
+        # What they changed of multipath or iSCSI is for the initramfs too.
+        files.write_durably(self.node.root / "boot" / self.layer / bls.HOST_INITRD, self._host_initrd(), 0o600)
 
     def boot_loader(self) -> None:
         """Install the boot loader."""

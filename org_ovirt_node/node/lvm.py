@@ -7,6 +7,7 @@ Format: ``lvs(8)``, ``vgs(8)``, ``lvmreport(7)``: ``--reportformat json_std`` is
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -30,6 +31,8 @@ TIME_FORMAT = ("--config", 'report{time_format="%s"}')
 VG_FIELDS = "vg_name,vg_uuid,vg_size,vg_free,vg_extent_size,vg_tags"
 #: What an LV's row tells of its VG beside the name: one program does for both.
 VG_FIELDS_OF_LV = VG_FIELDS.partition(",")[2]
+#: What is asked of dmsetup(8).
+DM_FIELDS = "name,uuid"
 
 
 @dataclass(frozen=True)
@@ -241,3 +244,24 @@ def remove(name: str) -> None:
 def seal(name: str, tags: Sequence[str]) -> None:
     """Make the LV ``vg/lv`` read-only, in LVM's metadata and in the running kernel, and tag it."""
     run(["lvchange", "--permission", "r", *_tag_words(tags), name], whole=True)
+
+
+def devices(report: str, vg: str) -> list[str]:
+    """The names of device-mapper's devices of ``vg`` in what ``dmsetup info`` says of DM_FIELDS, one a line.
+
+    Hyphens in names of VGs and LVs are doubled (libdevmapper: dm_build_dm_name): one that is not parts the two.
+    """
+    own = re.compile(re.escape(vg.replace("-", "--")) + "-[^-]")
+    rows = [line.split() for line in report.splitlines()]
+    return [
+        name for name, uuid in (row for row in rows if len(row) == 2) if uuid.startswith("LVM-") and own.match(name)
+    ]
+
+
+def drop_devices(vg: str) -> None:
+    """Take the LVs of ``vg`` down whose disk is gone: LVM, which cannot read it, knows no such VG any more."""
+    report = run(["dmsetup", "info", "--columns", "--noheadings", "--separator", " ", "--options", DM_FIELDS]).stdout
+    found = devices(report, vg)
+    if found:
+        # Deferred: one that another is on goes after that one.
+        run(["dmsetup", "remove", "--deferred", *found], check=False)

@@ -20,7 +20,7 @@ from org_ovirt_node.boot.network import Card
 from org_ovirt_node.boot.reachable import INITIATOR
 from org_ovirt_node.errors import CommandError, StorageError
 from org_ovirt_node.inside import place_for_file
-from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget
+from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget, NetworkRequest
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
 from org_ovirt_node.storage import ibft, iscsirecords
@@ -46,15 +46,18 @@ SESSION_EXISTS, TARGET_FAILED_US, WE_FAILED_TARGET = 15, 24, 19
 
 @dataclass(frozen=True)
 class Connected:
-    """The sessions of this machine: by which name, whether firmware asked for some, and the portals' addresses.
+    """The sessions of this machine: by which name, whether firmware asked for some, and to which portals.
 
-    ``records`` are open-iscsi's files of the sessions that the kickstart asked for, below ``/``.
+    ``records`` are open-iscsi's files of the sessions that the kickstart asked for, below ``/``.  ``portals`` are
+    addresses, each with the network card that its session is bound to, or nothing.  ``networks`` are addresses of cards
+    that the firmware has fixed.
     """
 
     initiator: str = ""
     firmware: bool = False
     records: tuple[str, ...] = ()
-    portals: tuple[str, ...] = ()
+    portals: tuple[tuple[str, str], ...] = ()
+    networks: tuple[NetworkRequest, ...] = ()
 
 
 def new_initiator() -> str:
@@ -119,7 +122,8 @@ def connect(request: IscsiRequest, stack: ExitStack, progress: Progress) -> Conn
     records: list[str] = []
     for target in request.targets:
         records += _connect(target, initiator, stack, progress)
-    return Connected(initiator, firmware, tuple(dict.fromkeys(records)), _portals())
+    networks = ibft.networks() if firmware else ()
+    return Connected(initiator, firmware, tuple(dict.fromkeys(records)), portals(), networks)
 
 
 def without_sessions(request: IscsiRequest) -> Connected:
@@ -285,24 +289,28 @@ def lost(sessions: Path = SYS_SESSIONS) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _portals() -> tuple[str, ...]:
-    """The addresses that the sessions of this machine go to."""
-    found = SYS_SESSIONS.glob("session*/device/connection*/iscsi_connection/*/persistent_address")
-    return tuple(dict.fromkeys(_read(path) for path in sorted(found)))
+def portals(sessions: Path = SYS_SESSIONS) -> tuple[tuple[str, str], ...]:
+    """The addresses that the sessions of this machine go to, and for each the card that it is bound to, or nothing.
+
+    Kernel: drivers/scsi/scsi_transport_iscsi.c; open-iscsi's interfaces have the names of their cards, or "default".
+    """
+    found: list[tuple[str, str]] = []
+    for one in sorted(sessions.glob("session*")):
+        name = _read(one / "ifacename")
+        bound = name if name and (SYS_NET / name).exists() else ""
+        addresses = sorted(one.glob("device/connection*/iscsi_connection/*/persistent_address"))
+        found += [(_read(path), bound) for path in addresses]
+    return tuple(dict.fromkeys(found))
 
 
-def cards(portals: Sequence[str]) -> tuple[tuple[Card, str], ...]:
-    """The network card by which each of the addresses ``portals`` is reached.
+def cards(ways: Sequence[tuple[str, str]]) -> tuple[tuple[Card, str], ...]:
+    """The network card by which each address of ``ways`` (as :func:`portals` gives them) is reached.
 
     Raises StorageError where that is no card but something that is made of cards, which no initramfs would make.
     """
     found = []
-    for address in portals:
-        text = run(["ip", "-json", "route", "get", address]).stdout
-        try:
-            name = str(json.loads(text)[0]["dev"])
-        except (ValueError, LookupError, TypeError) as exc:
-            raise StorageError(f"the way to {address} is not known", hint=f"See 'ip route get {address}'.") from exc
+    for address, bound in ways:
+        name = bound or _route(address)
         if not (SYS_NET / name / "device").exists():
             raise StorageError(
                 f"the iSCSI portal {address} is reached through {name}, which is no network card",
@@ -310,6 +318,15 @@ def cards(portals: Sequence[str]) -> tuple[tuple[Card, str], ...]:
             )
         found.append((Card(name, _read(SYS_NET / name / "address").lower()), address))
     return tuple(found)
+
+
+def _route(address: str) -> str:
+    """The name of the network interface that leads to ``address``."""
+    text = run(["ip", "-json", "route", "get", address]).stdout
+    try:
+        return str(json.loads(text)[0]["dev"])
+    except (ValueError, LookupError, TypeError) as exc:
+        raise StorageError(f"the way to {address} is not known", hint=f"See 'ip route get {address}'.") from exc
 
 
 def copy_records(connected: Connected, root: Path, changed: Mapping[str, str], source: Path = Path("/")) -> None:

@@ -7,15 +7,21 @@ import subprocess
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from org_ovirt_node.boot import hostfiles, network
+from org_ovirt_node.boot import cpio, hostfiles, network
 from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.boot.network import Card
 from org_ovirt_node.errors import NodeError, StorageError
-from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget, NetworkRequest
-from org_ovirt_node.storage import iscsi, iscsirecords
+from org_ovirt_node.install import engine
+from org_ovirt_node.install.root import NodeRoot
+from org_ovirt_node.kickstart.model import InstallRequest, IscsiRequest, IscsiTarget, NetworkRequest, Script
+from org_ovirt_node.node.rootfacts import Below
+from org_ovirt_node.progress import Silent
+from org_ovirt_node.storage import ibft, iscsi, iscsirecords
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -247,8 +253,76 @@ def test_the_card_by_which_a_portal_is_reached(tmp_path: Path, monkeypatch: pyte
     fake_ip(tmp_path, '[{"dst": "192.0.2.20", "dev": "ens3"}]', monkeypatch)
     (tmp_path / "net/ens3/device").mkdir(parents=True)
     (tmp_path / "net/ens3/address").write_text("52:54:00:12:34:56\n")
-    assert iscsi.cards(["192.0.2.20"]) == ((CARD, "192.0.2.20"),)
+    assert iscsi.cards([("192.0.2.20", "")]) == ((CARD, "192.0.2.20"),)
     assert iscsi.cards([]) == ()
+
+
+def test_a_session_that_is_bound_to_a_card_needs_that_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two cards in one subnet: the route leads through the first whichever a session goes through."""
+    fake_ip(tmp_path, '[{"dst": "192.0.2.20", "dev": "ens3"}]', monkeypatch)
+    for number, (name, mac) in enumerate([("ens3", CARD.mac), ("ens4", "52:54:00:12:34:57"), ("default", "")]):
+        if mac:
+            (tmp_path / "net" / name / "device").mkdir(parents=True)
+            (tmp_path / "net" / name / "address").write_text(f"{mac}\n")
+        session = tmp_path / f"sessions/session{number}"
+        connection = session / f"device/connection{number}:0/iscsi_connection/connection{number}:0"
+        connection.mkdir(parents=True)
+        (session / "ifacename").write_text(f"{name}\n")
+        (connection / "persistent_address").write_text("192.0.2.20\n")
+    found = iscsi.portals(tmp_path / "sessions")
+    assert found == (("192.0.2.20", "ens3"), ("192.0.2.20", "ens4"), ("192.0.2.20", ""))
+    arguments = network.arguments(iscsi.cards(found), ())
+    assert arguments == ("rd.neednet=1", "ip=ens3:dhcp", "ip=ens4:dhcp")
+
+
+FIXED = {"mac": CARD.mac, "ip-addr": "192.0.2.7", "prefix-len": "24", "gateway": "192.0.2.1"}
+FIXED6 = {"mac": CARD.mac, "ip-addr": "2001:db8::7", "prefix-len": "64", "gateway": "fe80::1", "origin": "1"}
+
+
+@pytest.mark.parametrize(
+    ("told", "lines", "portal", "expected"),
+    [
+        (FIXED, (), "192.0.2.20", "ip=192.0.2.7::192.0.2.1:24::ens3:none"),
+        ({**FIXED, "gateway": "0.0.0.0"}, (), "192.0.2.20", "ip=192.0.2.7:::24::ens3:none"),
+        (FIXED6, (), "2001:db8::1", "ip=[2001:db8::7]::[fe80::1]:64::ens3:none"),
+        ({**FIXED, "dhcp": "192.0.2.1"}, (), "192.0.2.20", "ip=ens3:dhcp"),
+        ({**FIXED, "dhcp": "0.0.0.0"}, (), "192.0.2.20", "ip=192.0.2.7::192.0.2.1:24::ens3:none"),
+        ({**FIXED, "origin": "3"}, (), "192.0.2.20", "ip=ens3:dhcp"),
+        ({**FIXED6, "origin": "4"}, (), "2001:db8::1", "ip=ens3:auto6"),
+        ({"mac": CARD.mac}, (), "192.0.2.20", "ip=ens3:dhcp"),
+        ({**FIXED, "ip-addr": "0.0.0.0"}, (), "192.0.2.20", "ip=ens3:dhcp"),
+        # A line for any card says nothing of this one; one that names it does.
+        (FIXED, (NetworkRequest(line=3),), "192.0.2.20", "ip=192.0.2.7::192.0.2.1:24::ens3:none"),
+        (FIXED, (NetworkRequest("ens3", line=3),), "192.0.2.20", "ip=ens3:dhcp"),
+        (FIXED, (NetworkRequest(CARD.mac, line=3),), "192.0.2.20", "ip=ens3:dhcp"),
+    ],
+)
+def test_an_address_that_the_firmware_has_fixed(
+    tmp_path: Path, told: dict[str, str], lines: tuple[NetworkRequest, ...], portal: str, expected: str
+) -> None:
+    card = tmp_path / "ethernet0"
+    card.mkdir()
+    for name, value in told.items():
+        (card / name).write_text(f"{value}\n")
+    networks = (*lines, *ibft.networks(tmp_path))
+    assert network.arguments([(CARD, portal)], networks) == ("rd.neednet=1", expected)
+
+
+def test_what_post_changes_of_iscsi_reaches_host_img(tmp_path: Path) -> None:
+    config, boot = tmp_path / "etc/iscsi/iscsid.conf", tmp_path / "boot/node-1.0-1+1"
+    for folder in (config.parent, boot):
+        folder.mkdir(parents=True)
+    config.write_text("node.startup = manual\n")
+    installation = object.__new__(engine.Installation)
+    body = "echo changed > $ANA_INSTALL_PATH/etc/iscsi/iscsid.conf\n"
+    scripts = (Script("post", body, chroot=False),)
+    installation.request = cast("InstallRequest", SimpleNamespace(scripts=scripts))
+    installation.node = NodeRoot(tmp_path, tmp_path, tmp_path)
+    installation.below = Below({}, frozenset(("iscsi",)), (), ())
+    installation.layer, installation.progress = boot.name, Silent()
+    installation.post()
+    found = cpio.read_host_initrd((boot / "host.img").read_bytes())
+    assert found == {"/etc/iscsi/iscsid.conf": HostFile(b"changed\n", 0o600)}
 
 
 @pytest.mark.parametrize(
@@ -265,7 +339,7 @@ def test_a_way_that_the_initramfs_would_not_have_is_refused(
     fake_ip(tmp_path, answer, monkeypatch)
     (tmp_path / "net/bond0").mkdir(parents=True)
     with pytest.raises(StorageError, match=words):
-        iscsi.cards(["192.0.2.20"])
+        iscsi.cards([("192.0.2.20", "")])
 
 
 #: The lines of dracut 106 (95iscsi/iscsiroot.sh) that ask what the firmware tells, and log in.

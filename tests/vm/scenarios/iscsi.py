@@ -302,4 +302,5 @@ def iscsi_drop(context: Context) -> None:
         context.say(result.stderr)
         expect_refusal(result, f"the iSCSI target {IQN} is gone", status=1)
         check(context.figures["given_up_seconds"] < GIVEN_UP, f"it took {context.figures['given_up_seconds']} s")
+        check_released(installer)
         installer.power_off()

@@ -25,8 +25,10 @@ CODE = bytes.fromhex("fc 31c0 8ed8 be207c baf803 ac 84c0 7403 ee ebf8 f4 ebfd")
 SAID = "the disk was started"
 #: What SeaBIOS makes of GRUB's screen is single letters at places of it.
 ON_SERIAL = "serial --unit=0 --speed=115200\nterminal_input serial\nterminal_output serial\n"
-#: Nobody serves a kernel: that it is asked for is enough.
-FOUND = rf"({SAID})|(/{pxe.KERNEL})"
+#: The image that the tree would install.
+NVR = "node-1.0-1"
+#: Nobody serves a kernel: that iPXE asks for it, or that GRUB chooses the entry with it, is enough.
+FOUND = rf"({SAID})|(/{pxe.KERNEL}|Booting `Install {NVR}')"
 
 
 def blank(folder: Path) -> Disk:
@@ -75,7 +77,7 @@ def pxe_which_disk(context: Context) -> None:
     url = "http://10.0.2.2:9/nowhere"
     with opened(artefacts.node_image().path) as root:
         pxe.loaders(root, tree, "")
-    (tree / pxe.GRUB_CONFIG).write_text(ON_SERIAL + pxe.grub_config(url, "node"))
+    (tree / pxe.GRUB_CONFIG).write_text(ON_SERIAL + pxe.grub_config(url, NVR))
     (tree / pxe.IPXE).write_text(pxe.ipxe_script(url))
     disks = [(make(context.folder), expected) for make, expected in (
         (blank, "installer"), (interrupted, "installer"), (installed, "disk"),
