@@ -57,10 +57,11 @@ def _versions(found: Sequence[Package]) -> dict[str, str]:
 
 def compare(before: Path, after: Path) -> Difference:
     """Compare the root trees ``before`` and ``after``; a tree without a package database has no packages."""
-    return Difference(compare_packages(_packages(before), _packages(after)), tuple(compare_files(before, after)))
+    return Difference(compare_packages(packages_of(before), packages_of(after)), tuple(compare_files(before, after)))
 
 
-def _packages(root: Path) -> tuple[Package, ...]:
+def packages_of(root: Path) -> tuple[Package, ...]:
+    """The packages installed in the tree ``root``; none where it has no package database."""
     try:
         return packages(root)
     except ImageError:

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from org_ovirt_node.errors import CommandError, NodeError
+from org_ovirt_node.image.compare import compare_packages, packages_of
 from org_ovirt_node.mounts import bound, mounted
+from org_ovirt_node.node import journal
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.run import run
 
@@ -75,6 +78,52 @@ def _package(file: Path) -> Package:
             f"the kept package {file} cannot be read: {exc.output.strip()}", hint="Replace the file, or remove it."
         ) from exc
     return Package(file.name, name, version, file.stat().st_size)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A package that somebody installed, replaced or removed on the running node.
+
+    ``here`` is its version, ``image`` the running image's, empty where it is not installed; ``new`` the new image's,
+    None where that cannot be looked into.  ``kept``: its file is in the folder.
+    """
+
+    name: str
+    here: str
+    image: str
+    new: Optional[str]
+    kept: bool
+
+    def __str__(self) -> str:
+        """What becomes of it."""
+        if not self.here:
+            comes = "comes back with an image that has it" if self.new is None else "comes back with the new image"
+            return f"{self.name} was removed here" + ("" if self.new == "" else f": it {comes}")
+        what = f"{self.name} {self.here} was installed here: "
+        if self.kept:
+            return what + "its file is kept, so it goes along unless the new image has that version or a newer one"
+        if self.new == self.here:
+            return what + "the new image has it, too"
+        has = f"the new image has {self.new}, and this one" if self.new else "it"
+        return f"{what}{has} stays in the old layer alone (put its file into {journal.STATE / FOLDER} to take it along)"
+
+
+def changed(kept: tuple[Package, ...], places: Places, new: Optional[Path]) -> tuple[Changed, ...]:
+    """The packages that the running node has otherwise than its image; ``new`` is the new image's root tree."""
+    found = compare_packages(packages_of(places.image_tree), packages_of(places.live))
+    others = {} if new is None else {one.name: one.after for one in compare_packages((), packages_of(new))}
+    names = {package.name for package in kept}
+    return tuple(
+        Changed(
+            one.name,
+            one.after,
+            one.before,
+            None if new is None else others.get(one.name, ""),
+            # The name has the architecture behind it.
+            one.name.rpartition(".")[0] in names,
+        )
+        for one in found
+    )
 
 
 def size(packages: tuple[Package, ...]) -> int:

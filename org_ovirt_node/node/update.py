@@ -76,6 +76,8 @@ class Prepared:
     problems: tuple[str, ...]
     changes: tuple[upper.Change, ...]
     merge: Optional[etcmerge.Report] = None
+    #: Looked for where a plan is asked for.
+    changed_packages: tuple[packages.Changed, ...] = ()
     packages: tuple[packages.Package, ...] = ()
     later: tuple[str, ...] = field(default=())
 
@@ -130,23 +132,26 @@ class Update:
         node = survey.survey_node(self.places)
         self.payload = self.stack.enter_context(open_payload(self.request.section))
         changes = survey.changes_outside_etc(node, self.places)
+        packs = packages.kept(self.places)
         plan: Optional[etcmerge.Report] = None
+        changed: tuple[packages.Changed, ...] = ()
         with survey.tree_of(self.payload, self.places, self.progress, fetch=merge) as tree:
             facts = survey.facts_of(self.payload, tree)
             boot = survey.boot_need(self.places, node.state.current, tree, facts.kernel)
+            if merge:
+                changed = packages.changed(packs, self.places, tree)
             if merge and tree is not None:
                 with etcmerge.prepared(self.places.image_tree, self.places.live / "etc", tree) as planned:
                     plan = etcmerge.Report(planned.conflicts(), planned.notices())
-        packs = packages.kept(self.places)
         kept = survey.kept_size(changes, self.request.keep) + carry.home_size(self.places) + packages.size(packs)
         found = survey.preflight_facts(node, facts, boot, kept, self.places)
         found = replace(found, tries=self.request.tries or node.tries)
         left = [image for image in found.removable if image not in found.room]
         later = room.beyond_slots(len(found.installed) - len(found.room) + 1, node.slots, left)
         self.facts = facts
-        self.prepared = Prepared(
-            node, facts, found, preflight.problems(found), changes, plan, packs, tuple(image.name for image in later)
-        )
+        said = preflight.problems(found)
+        names = tuple(image.name for image in later)
+        self.prepared = Prepared(node, facts, found, said, changes, plan, changed, packs, names)
         return self.prepared
 
     # -- writing -------------------------------------------------------------------------------------------------

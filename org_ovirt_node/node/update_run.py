@@ -186,8 +186,16 @@ def only_plan(request: Request, progress: Progress, places: Places) -> Prepared:
     carry.check_keep(places, request.keep)
     with ExitStack() as stack:
         found = Update(request, progress, stack, places).prepare(merge=True)
+    problems = list(found.problems)
     held = lock.holder(places.lock)
-    return replace(found, problems=(*found.problems, str(held))) if held else found
+    if held:
+        problems.append(str(held))
+    try:
+        with inhibit.held_off("an update is being planned", wanted=request.inhibit):
+            pass
+    except NodeError as exc:
+        problems.append(str(exc))
+    return replace(found, problems=tuple(problems))
 
 
 def own_seconds(update: Update) -> float:

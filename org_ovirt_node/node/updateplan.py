@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from org_ovirt_node.node import preflight
@@ -53,6 +54,9 @@ def as_dict(prepared: Prepared, request: Request) -> dict[str, Any]:
         ],
         "kept": [f"/{change.path}" for change in prepared.changes if is_kept(change.path, request.keep)],
         "packages": [str(package) for package in prepared.packages],
+        "packages_changed": [
+            {**asdict(one), "new": one.new or "", "text": str(one)} for one in prepared.changed_packages
+        ],
     }
 
 
@@ -81,6 +85,7 @@ def as_text(plan: dict[str, Any]) -> str:
         lines += [f"           and {len(left) - SHOWN} more"] if len(left) > SHOWN else []
     lines += [f"  kept     {path}" for path in plan["kept"][:SHOWN]]
     lines += [f"  package  {package} is installed beside it, unless it is in the image" for package in plan["packages"]]
+    lines += [f"  package  {one['text']}" for one in plan["packages_changed"]]
     lines += [f"  PROBLEM  {problem}" for problem in plan["problems"]]
     lines.append("It can start." if plan["possible"] else "It cannot start. Nothing was changed.")
     return "\n".join(lines)

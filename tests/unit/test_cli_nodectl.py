@@ -21,6 +21,7 @@ from org_ovirt_node.node import motd
 from org_ovirt_node.node.health import FOLDER
 from org_ovirt_node.payload.verity import append_tree
 from tests.support.fakenode import NEW, OLD, FakeNode, make_node, path_with_fakes
+from tests.support.packages import write
 
 SCHEMA = json.loads((Path(__file__).resolve().parents[2] / "docs/nodectl.schema.json").read_text())["$defs"]
 TYPES: dict[str, Any] = {"string": str, "integer": int, "number": (int, float), "array": list, "object": dict}
@@ -321,6 +322,30 @@ def test_failures_row_12_without_logind_an_update_is_not_started(
     status, _, err = call(node, capsys, *arguments)
     assert status == 1 and "a shutdown cannot be held off" in err and "--no-inhibit" in err
     assert NEW not in node.volumes
+
+
+def test_failures_row_12_a_plan_says_that_a_shutdown_cannot_be_held_off(
+    node: FakeNode, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "dbus", None)
+    for word, status in (("--no-inhibit", 0), ("--plan", 1)):
+        arguments = [*(one for one in update_arguments(node) if one != "--no-inhibit"), "--plan", word]
+        found, out, _ = call(node, capsys, *arguments)
+        assert found == status and ("a shutdown cannot be held off" in out) == bool(status)
+
+
+def test_a_plan_names_packages_that_were_installed_on_the_node(
+    node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = "Package: tool\nStatus: install ok installed\nArchitecture: all\nVersion: 2\n\n"
+    write(node.places.live, {"usr/lib/sysimage/dpkg/status": status})
+    out = call(node, capsys, *update_arguments(node), "--plan")[1]
+    assert "  package  tool.all 2 was installed here: it stays in the old layer alone" in out
+    out = call(node, capsys, *update_arguments(node), "--plan", "--machine-readable")[1]
+    (found,) = json.loads(out)["packages_changed"]
+    assert (found["name"], found["here"], found["image"], found["new"]) == ("tool.all", "2", "", "")
 
 
 def test_failures_row_11_nothing_deactivates_a_volume(node: FakeNode, capsys: pytest.CaptureFixture[str]) -> None:

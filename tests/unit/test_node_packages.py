@@ -15,6 +15,7 @@ from org_ovirt_node.node import packages
 from org_ovirt_node.node.packages import Package
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.run import Completed
+from tests.support.packages import write
 
 
 def make_deb(folder: Path, name: str, version: str) -> Path:
@@ -55,6 +56,65 @@ def test_a_file_that_is_no_package_is_named_before_the_first_write(places: Place
     (places.state / "packages/broken.deb").write_text("?")
     with pytest.raises(NodeError, match=r"kept package .*/broken\.deb cannot be read: .*Replace the file"):
         packages.kept(places)
+
+
+def database(root: Path, **versions: str) -> Path:
+    """A tree with dpkg's status file."""
+    text = "".join(
+        f"Package: {name}\nStatus: install ok installed\nArchitecture: all\nVersion: {version}\n\n"
+        for name, version in versions.items()
+    )
+    write(root, {"usr/lib/sysimage/dpkg/status": text})
+    return root
+
+
+HERE, KEPT = {"base": "1", "tool": "2", "up": "2", "same": "3"}, (Package("same.deb", "same", "3", 10),)
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        (
+            {"base": "1", "gone": "1", "up": "1", "same": "1"},
+            [
+                "gone.all was removed here: it comes back with the new image",
+                "same.all 3 was installed here: its file is kept, so it goes along unless",
+                "tool.all 2 was installed here: it stays in the old layer alone (put its file into /var/lib/ovirt-node",
+                "up.all 2 was installed here: the new image has 1, and this one stays in the old layer alone",
+            ],
+        ),
+        (
+            {"base": "2", "tool": "2", "up": "2"},
+            [
+                "gone.all was removed here",
+                "same.all 3 was installed here: its file is kept",
+                "tool.all 2 was installed here: the new image has it, too",
+                "up.all 2 was installed here: the new image has it, too",
+            ],
+        ),
+        (
+            None,
+            [
+                "gone.all was removed here: it comes back with an image that has it",
+                "same.all 3 was installed here: its file is kept",
+                "tool.all 2 was installed here: it stays in the old layer alone",
+                "up.all 2 was installed here: it stays in the old layer alone",
+            ],
+        ),
+    ],
+)
+def test_failures_row_8_what_becomes_of_packages_that_were_installed_on_the_node_is_told(
+    tmp_path: Path, new: Optional[dict[str, str]], said: list[str]
+) -> None:
+    database(tmp_path / "run/image", base="1", up="1", gone="1")
+    places = Places(live=database(tmp_path / "live", **HERE), run=tmp_path / "run")
+    tree = None if new is None else database(tmp_path / "new", **new)
+    found = packages.changed(KEPT, places, tree)
+    assert [str(one)[: len(text)] for one, text in zip(found, said)] == said and len(found) == len(said)
+
+
+def test_a_node_without_a_package_database_has_no_packages_of_its_own(tmp_path: Path) -> None:
+    assert packages.changed((), Places(live=tmp_path, run=tmp_path), tmp_path) == ()
 
 
 @dataclass

@@ -91,8 +91,8 @@ def test_what_is_in_it(package: tuple[Path, Path]) -> None:
     assert made.stat().st_size < image.stat().st_size + 16384, "an image is compressed as it is"
 
 
-def test_nothing_is_required_that_a_node_might_not_have(package: tuple[Path, Path]) -> None:
-    """failures_row_22: what cannot be resolved is never installed."""
+def test_failures_row_22_nothing_is_required_that_a_node_might_not_have(package: tuple[Path, Path]) -> None:
+    """What cannot be resolved is never installed."""
     done = subprocess.run(["rpm", "-qp", "--requires", package[1]], capture_output=True, text=True, check=True)
     assert {line for line in done.stdout.split("\n") if line and not line.startswith("rpmlib(")} == {"/bin/sh"}
 
