@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from org_ovirt_node.errors import LayoutError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.model import NodeSection, StorageRequest
 from org_ovirt_node.kickstart.units import human_size
 from org_ovirt_node.layout import budget, policy
@@ -147,12 +148,14 @@ def _shared(request: StorageRequest, node: NodeSection, fstype: str) -> tuple[Wi
 
 def _too_small(plan: Plan) -> LayoutError:
     """What is needed at the least, added up."""
-    items = [("partition table and alignment", (policy.GPT_OVERHEAD + policy.DISK_SLACK) * len(plan.disks))]
+    items: list[tuple[str, int]] = [
+        (_("partition table and alignment"), (policy.GPT_OVERHEAD + policy.DISK_SLACK) * len(plan.disks))
+    ]
     if plan.starters:
-        items.append(("boot loader partitions", plan.starters))
+        items.append((_("boot loader partitions"), plan.starters))
     items.append(("/boot", plan.boot.size(0, policy.ALIGNMENT)))
-    items.append((f"{plan.slots.count} image slots", plan.slots.total))
-    items.append((f"{plan.slots.count} layers", plan.layer.size(0) * plan.slots.count))
+    items.append((_("{count} image slots").format(count=plan.slots.count), plan.slots.total))
+    items.append((_("{count} layers").format(count=plan.slots.count), plan.layer.size(0) * plan.slots.count))
     items += [(wish.mountpoint, wish.size(0)) for wish in plan.shared]
     if plan.swap:
         items.append(("swap", plan.swap_size(0)))
@@ -160,23 +163,33 @@ def _too_small(plan: Plan) -> LayoutError:
     for disk, pv in zip(plan.disks[1:], plan.pv_sizes(0)[1:]):
         if budget.inside(pv, plan.encryption) <= LEAST_PV:
             return LayoutError(
-                f"the disk {disk.name} ({human_size(disk.size)}) is too small to be a part of the volume group",
-                hint="Leave it out with ignoredisk.",
+                _("the disk {name} ({size}) is too small to be a part of the volume group").format(
+                    name=disk.name, size=human_size(disk.size)
+                ),
+                hint=_("Leave it out with ignoredisk."),
             )
     needed = _least_size(plan, round_up(listed, policy.EXTENT))
     items.append(("LVM", needed - listed))
     have = sum(disk.size for disk in plan.disks)
-    what = "disk" if len(plan.disks) == 1 else "disks"
     names = ", ".join(disk.name for disk in plan.disks)
     if have >= needed:
         return LayoutError(
-            f"the disk {plan.disks[0].name} ({human_size(plan.disks[0].size)}) is too small to boot from",
-            hint="Choose a larger disk with bootloader --boot-drive=.",
+            _("the disk {name} ({size}) is too small to boot from").format(
+                name=plan.disks[0].name, size=human_size(plan.disks[0].size)
+            ),
+            hint=_("Choose a larger disk with bootloader --boot-drive=."),
         )
+    wrong = _("the disk {disks} ({have}) cannot hold the node, which needs {needed} at the least: {items}")
+    if len(plan.disks) > 1:
+        wrong = _("the disks {disks} ({have}) cannot hold the node, which needs {needed} at the least: {items}")
     return LayoutError(
-        f"the {what} {names} ({human_size(have)}) cannot hold the node, which needs {human_size(needed)} at the least: "
-        + ", ".join(f"{name} {human_size(size)}" for name, size in items),
-        hint="Use a larger disk or more disks, fewer --image-slots, or leave volumes out with novolume.",
+        wrong.format(
+            disks=names,
+            have=human_size(have),
+            needed=human_size(needed),
+            items=", ".join(f"{name} {human_size(size)}" for name, size in items),
+        ),
+        hint=_("Use a larger disk or more disks, fewer --image-slots, or leave volumes out with novolume."),
     )
 
 

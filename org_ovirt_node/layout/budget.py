@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from org_ovirt_node.errors import LayoutError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart import checks
 from org_ovirt_node.layout import policy
 from org_ovirt_node.layout.model import Disk, Encryption, Firmware, ThinPool, Volume
@@ -76,21 +77,30 @@ def check_names(vg: str, pool: str, image: ImageFacts, volumes: list[Volume]) ->
         try:
             checks.lvm_name(name[:60])
         except ValueError as error:
-            raise LayoutError(f"{name!r} cannot be the name of a logical volume: {error}") from error
+            raise LayoutError(
+                _("{name} cannot be the name of a logical volume: {error}").format(name=repr(name), error=error)
+            ) from error
         if len(vg.replace("-", "--")) + 1 + len(name.replace("-", "--")) + DM_SUFFIX > DM_NAME_LIMIT:
-            raise LayoutError(f"the names {vg} and {name} are together too long for the kernel", hint="Shorten --vg.")
+            raise LayoutError(
+                _("the names {vg} and {name} are together too long for the kernel").format(vg=vg, name=name),
+                hint=_("Shorten --vg."),
+            )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        hint = "Rename the image's file." if twice[0] == image.nvr else "Choose another mount point, or --pool."
-        raise LayoutError(f"two logical volumes would have the name {twice[0]}", hint=hint)
+        hint = _("Choose another mount point, or --pool.")
+        if twice[0] == image.nvr:
+            hint = _("Rename the image's file.")
+        raise LayoutError(_("two logical volumes would have the name {name}").format(name=twice[0]), hint=hint)
 
 
 def check_firmware(boot: Disk, firmware: tuple[Firmware, ...]) -> None:
     """Raise LayoutError when the disk cannot be booted as asked."""
     if not firmware:
-        raise LayoutError("nothing says whether the disk is to boot by BIOS or by EFI")
+        raise LayoutError(_("nothing says whether the disk is to boot by BIOS or by EFI"))
     if Firmware.BIOS in firmware and boot.sector_size != BIOS_SECTOR:
         raise LayoutError(
-            f"the disk {boot.name} has sectors of {boot.sector_size} bytes, and BIOS cannot boot from these",
-            hint="Switch the firmware to EFI, or boot from another disk with bootloader --boot-drive=.",
+            _("the disk {name} has sectors of {sector_size} bytes, and BIOS cannot boot from these").format(
+                name=boot.name, sector_size=boot.sector_size
+            ),
+            hint=_("Switch the firmware to EFI, or boot from another disk with bootloader --boot-drive=."),
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Optional
 
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.kickstart.model import (
     DEFAULT_VG,
     PartitionRequest,
@@ -48,6 +49,12 @@ _MINIMUM = {
     Role.BOOT: policy.BOOT.minimum,
     Role.PV: 64 * MIB,
 }
+_NO_PARTITION = {
+    "swap": N_("part {mount} is no partition of a node: swap is a logical volume: logvol swap --fstype=swap."),
+    "/": N_("part {mount} is no partition of a node: the root is a thin volume: logvol / --thin."),
+    "prepboot": N_("part {mount} is no partition of a node: this platform is not supported."),
+}
+_NO_VOLUME = N_("part {mount} is no partition of a node: it is a thin volume: logvol --thin.")
 _OFFSETS = (Role.BIOSBOOT, Role.ESP, Role.ENVIRONMENT, Role.BOOT, Role.PV)
 
 
@@ -76,14 +83,18 @@ def _check_section(context: Context) -> None:
         volume = node.volumes[0]
         context.fail(
             volume.line,
-            f"%addon org_ovirt_node: volume {volume.mountpoint}: there are logvol lines, which say it all",
-            hint="Give a logvol line instead, or use autopart --type=thinp.",
+            _("%addon org_ovirt_node: volume {mountpoint}: there are logvol lines, which say it all").format(
+                mountpoint=volume.mountpoint
+            ),
+            hint=_("Give a logvol line instead, or use autopart --type=thinp."),
         )
     if node.novolumes:
         context.fail(
             node.line,
-            f"%addon org_ovirt_node: novolume {node.novolumes[0]}: there are logvol lines, which say it all",
-            hint="Take it away, or use autopart --type=thinp.",
+            _("%addon org_ovirt_node: novolume {mountpoint}: there are logvol lines, which say it all").format(
+                mountpoint=node.novolumes[0]
+            ),
+            hint=_("Take it away, or use autopart --type=thinp."),
         )
 
 
@@ -93,16 +104,13 @@ def _role(context: Context, part: PartitionRequest) -> Role:
         return _ROLES[mount]
     if mount.startswith("pv."):
         return Role.PV
-    why = {
-        "swap": "swap is a logical volume: logvol swap --fstype=swap.",
-        "/": "the root is a thin volume: logvol / --thin.",
-        "prepboot": "this platform is not supported.",
-    }
     if mirror.is_member(part):
         return mirror.role_of(context, part)
-    text = why.get(mount, "it is a thin volume: logvol --thin.") if mount.startswith("/") or mount in why else ""
-    message = f"part {mount} is no partition of a node" + (f": {text}" if text else "")
-    return context.fail(part.line, message, hint="Accepted are biosboot, /boot/efi, /boot and pv.NN.")
+    wrong = _NO_PARTITION.get(
+        mount, _NO_VOLUME if mount.startswith("/") else N_("part {mount} is no partition of a node")
+    )
+    hint = _("Accepted are biosboot, /boot/efi, /boot and pv.NN.")
+    return context.fail(part.line, translated(wrong).format(mount=mount), hint=hint)
 
 
 def _placed(context: Context) -> list[Placed]:
@@ -112,12 +120,17 @@ def _placed(context: Context) -> list[Placed]:
     on_boot = next((part for part, role in roles if role is Role.BOOT), None)
     if on_boot is None:
         first = request.partitions[0].line if request.partitions else 0
-        context.fail(first, "there is no /boot partition", hint="Add part /boot --fstype=ext4 --size=1024.")
+        context.fail(first, _("there is no /boot partition"), hint=_("Add part /boot --fstype=ext4 --size=1024."))
     named = _disk(context, on_boot, candidates) if on_boot.disk else None
     if named is None or context.boot_drive:
         chosen = select.boot_disk(candidates, context.everything, context.boot_drive, request.selection.boot_place)
         if named is not None and named != chosen:
-            context.fail(on_boot.line, f"part /boot is on {named.name}, but bootloader --boot-drive is {chosen.name}")
+            context.fail(
+                on_boot.line,
+                _("part /boot is on {name}, but bootloader --boot-drive is {chosen}").format(
+                    name=named.name, chosen=chosen.name
+                ),
+            )
         named = chosen
     placed = []
     for part, role in roles:
@@ -132,33 +145,54 @@ def _disk(context: Context, part: PartitionRequest, candidates: Sequence[Disk]) 
     found = select.find(part.disk, context.everything)
     usable = [disk for disk in found if disk in candidates]
     names = ", ".join(select.describe(disk) for disk in candidates)
+    what = f"part {part.mountpoint} --ondisk={part.disk}"
     if not usable:
-        why = "is not one that the kickstart lets us use" if found else "is not there"
-        context.fail(part.line, f"part {part.mountpoint} --ondisk={part.disk}: {why}", hint=f"There are: {names}.")
+        wrong = _("{what}: is not one that the kickstart lets us use") if found else _("{what}: is not there")
+        context.fail(part.line, wrong.format(what=what), hint=_("There are: {names}.").format(names=names))
     if len(usable) > 1:
-        context.fail(part.line, f"part {part.mountpoint} --ondisk={part.disk} means {len(usable)} disks")
+        context.fail(part.line, _("{what} means {count} disks").format(what=what, count=len(usable)))
     return usable[0]
 
 
 def _check_part(context: Context, part: PartitionRequest, role: Role) -> None:
     what = f"part {part.mountpoint}"
-    accepted = " or ".join(name for name in _FSTYPES[role] if name)
+    accepted = _(" or ").join(name for name in _FSTYPES[role] if name)
     if not mirror.is_member(part) and part.fstype not in _FSTYPES[role]:
-        context.fail(part.line, f"{what} --fstype={part.fstype} is not supported", hint=f"Accepted is {accepted}.")
+        context.fail(
+            part.line,
+            _("{what} --fstype={fstype} is not supported").format(what=what, fstype=part.fstype),
+            hint=_("Accepted is {accepted}.").format(accepted=accepted),
+        )
     if part.size < _MINIMUM[role] and not part.grow:
         least = human_size(_MINIMUM[role])
-        context.fail(part.line, f"{what} --size: {human_size(part.size)} is too small; it needs {least}")
+        context.fail(
+            part.line,
+            _("{what} --size: {size} is too small; it needs {least}").format(
+                what=what, size=human_size(part.size), least=least
+            ),
+        )
     if part.encrypted and role is not Role.PV:
-        context.fail(part.line, f"{what} --encrypted: only a physical volume (pv.NN) can be encrypted")
+        context.fail(
+            part.line, _("{what} --encrypted: only a physical volume (pv.NN) can be encrypted").format(what=what)
+        )
     if part.grow and role is not Role.PV:
-        context.fail(part.line, f"{what} --grow: only a physical volume (pv.NN) grows", hint="Give its --size.")
+        context.fail(
+            part.line,
+            _("{what} --grow: only a physical volume (pv.NN) grows").format(what=what),
+            hint=_("Give its --size."),
+        )
     if part.max_size and not part.grow:
-        context.fail(part.line, f"{what} --maxsize without --grow means nothing")
+        context.fail(part.line, _("{what} --maxsize without --grow means nothing").format(what=what))
     if part.max_size and part.max_size < part.size:
-        context.fail(part.line, f"{what}: --maxsize is smaller than --size")
+        context.fail(part.line, _("{what}: --maxsize is smaller than --size").format(what=what))
     for option, value in (("--label", part.label), ("--fsoptions", part.options)):
         if value and role in (Role.PV, Role.BIOSBOOT):
-            context.fail(part.line, f"{what} {option}={value}: there is no file system on it")
+            context.fail(
+                part.line,
+                _("{what} {option}={value}: there is no file system on it").format(
+                    what=what, option=option, value=value
+                ),
+            )
 
 
 def _check_twins(context: Context, placed: Sequence[Placed]) -> None:
@@ -171,8 +205,10 @@ def _check_twins(context: Context, placed: Sequence[Placed]) -> None:
         keys += [("pv", part.disk.name)] if part.role is Role.PV else []
         for key in keys:
             if key in seen:
-                what = "is given twice" if not key[0] else f"is a second physical volume on {part.disk.name}"
-                context.fail(line, f"part {name} {what} (see line {seen[key]})")
+                wrong = _("part {name} is given twice (see line {line})")
+                if key[0]:
+                    wrong = _("part {name} is a second physical volume on {disk} (see line {line})")
+                context.fail(line, wrong.format(name=name, disk=part.disk.name, line=seen[key]))
             seen[key] = line
 
 
@@ -182,47 +218,56 @@ def _check_boot(context: Context, placed: Sequence[Placed], boot: Disk) -> None:
     if Firmware.BIOS in context.firmware and Role.BIOSBOOT not in roles:
         context.fail(
             line,
-            "there is no BIOS boot partition, and BIOS cannot boot from a GPT disk without one",
-            hint="Add part biosboot --fstype=biosboot --size=1.",
+            _("there is no BIOS boot partition, and BIOS cannot boot from a GPT disk without one"),
+            hint=_("Add part biosboot --fstype=biosboot --size=1."),
         )
     if Firmware.EFI in context.firmware and Role.ESP not in roles:
         context.fail(
             line,
-            "there is no EFI system partition, and EFI cannot boot without one",
-            hint="Add part /boot/efi --fstype=efi --size=600.",
+            _("there is no EFI system partition, and EFI cannot boot without one"),
+            hint=_("Add part /boot/efi --fstype=efi --size=600."),
         )
     booted = mirror.boot_disks(placed)
     for part in placed:
         if part.role is not Role.PV and part.disk not in booted:
-            context.fail(part.request.line, f"part {part.request.mountpoint} is not on the disk of /boot, {boot.name}")
+            context.fail(
+                part.request.line,
+                _("part {mountpoint} is not on the disk of /boot, {name}").format(
+                    mountpoint=part.request.mountpoint, name=boot.name
+                ),
+            )
 
 
 def _group(context: Context, placed: Sequence[Placed]) -> VolumeGroupRequest:
     request, node = context.request, context.node
     line = placed[-1].request.line
     if not request.vgs:
-        context.fail(line, "there is no volume group", hint=f"Add volgroup {node.vg} pv.01.")
+        context.fail(line, _("there is no volume group"), hint=_("Add volgroup {vg} pv.01.").format(vg=node.vg))
     if len(request.vgs) > 1:
         second = request.vgs[1]
-        context.fail(second.line, f"volgroup {second.name}: a second volume group is not supported yet")
+        context.fail(
+            second.line, _("volgroup {name}: a second volume group is not supported yet").format(name=second.name)
+        )
     group = request.vgs[0]
     if node.vg not in (DEFAULT_VG, group.name):
-        context.fail(group.line, f"volgroup {group.name}: %addon org_ovirt_node says --vg={node.vg}")
+        context.fail(
+            group.line, _("volgroup {name}: %addon org_ovirt_node says --vg={vg}").format(name=group.name, vg=node.vg)
+        )
     known = {_pv_name(context, part): part for part in placed if part.role is Role.PV}
     for pv in group.pvs:
         if pv not in known:
-            context.fail(group.line, f"volgroup {group.name}: there is no part {pv}")
+            context.fail(group.line, _("volgroup {name}: there is no part {pv}").format(name=group.name, pv=pv))
         if group.pvs.count(pv) > 1:
-            context.fail(group.line, f"volgroup {group.name}: {pv} is given twice")
+            context.fail(group.line, _("volgroup {name}: {pv} is given twice").format(name=group.name, pv=pv))
     for name, part in known.items():
         if name not in group.pvs:
-            context.fail(part.request.line, f"part {name} belongs to no volume group")
+            context.fail(part.request.line, _("part {name} belongs to no volume group").format(name=name))
     extent = group.extent_size
     if extent and (extent & (extent - 1) or not MIB <= extent <= GIB):
         context.fail(
             group.line,
-            f"volgroup {group.name} --pesize={extent >> 10} is not supported",
-            hint="Accepted are powers of two from 1024 (1 MiB) to 1048576 (1 GiB).",
+            _("volgroup {name} --pesize={extent} is not supported").format(name=group.name, extent=extent >> 10),
+            hint=_("Accepted are powers of two from 1024 (1 MiB) to 1048576 (1 GiB)."),
         )
     return group
 
@@ -250,8 +295,13 @@ def _check_room(context: Context, placed: Sequence[Placed]) -> None:
         wanted, room = sum(map(_least, parts)), budget.usable(disk)
         if wanted > room:
             largest = max(parts, key=_least).request
-            message = f"part {largest.mountpoint}: the partitions of {select.describe(disk)} need {human_size(wanted)}"
-            context.fail(largest.line, f"{message} together, and {human_size(max(room, 0))} fit on it")
+            message = _("part {name}: the partitions of {disk} need {wanted} together, and {room} fit on it").format(
+                name=largest.mountpoint,
+                disk=select.describe(disk),
+                wanted=human_size(wanted),
+                room=human_size(max(room, 0)),
+            )
+            context.fail(largest.line, message)
 
 
 def _size(context: Context, part: Placed, placed: Sequence[Placed]) -> int:
@@ -264,7 +314,9 @@ def _size(context: Context, part: Placed, placed: Sequence[Placed]) -> int:
     grown = min(grown, part.request.max_size) if part.request.max_size else grown
     if grown < _MINIMUM[part.role]:
         least = human_size(_MINIMUM[part.role])
-        message = f"part {part.request.mountpoint} grows to {human_size(grown)} only; it needs {least}"
+        message = _("part {name} grows to {size} only; it needs {least}").format(
+            name=part.request.mountpoint, size=human_size(grown), least=least
+        )
         context.fail(part.request.line, message)
     return grown
 
@@ -321,10 +373,17 @@ def _layout(
     if reserved < max(slots.further, space.reserved):
         context.fail(
             group.line,
-            f"volgroup {group.name} has {human_size(total)}; beside its volumes {human_size(max(reserved, 0))} stay "
-            f"free, and {human_size(max(slots.further, space.reserved))} are needed for {slots.count - 1} more images "
-            "and what the line reserves",
-            hint="Make the thin pool smaller, or give fewer --image-slots.",
+            _(
+                "volgroup {name} has {total}; beside its volumes {reserved} stay free, and {further} are needed "
+                "for {count} more images and what the line reserves"
+            ).format(
+                name=group.name,
+                total=human_size(total),
+                reserved=human_size(max(reserved, 0)),
+                further=human_size(max(slots.further, space.reserved)),
+                count=slots.count - 1,
+            ),
+            hint=_("Make the thin pool smaller, or give fewer --image-slots."),
         )
     return Layout(
         firmware=context.firmware,

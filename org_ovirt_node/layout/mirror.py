@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.model import ArrayRequest, PartitionRequest
 from org_ovirt_node.layout import budget, policy
 from org_ovirt_node.layout.model import MIB, Array, Disk, Firmware, Role
@@ -34,10 +35,17 @@ def array_of(context: Context, part: PartitionRequest) -> ArrayRequest:
     """The array that a member is for."""
     found = [array for array in context.request.arrays if part.mountpoint in array.members]
     if not found:
-        context.fail(part.line, f"part {part.mountpoint} belongs to no raid line", hint="Add raid /boot or raid pv.01.")
+        context.fail(
+            part.line,
+            _("part {mountpoint} belongs to no raid line").format(mountpoint=part.mountpoint),
+            hint=_("Add raid /boot or raid pv.01."),
+        )
     if len(found) > 1:
         context.fail(
-            found[1].line, f"raid {found[1].mountpoint}: {part.mountpoint} is in raid {found[0].mountpoint} already"
+            found[1].line,
+            _("raid {mountpoint}: {member} is in raid {other} already").format(
+                mountpoint=found[1].mountpoint, member=part.mountpoint, other=found[0].mountpoint
+            ),
         )
     return found[0]
 
@@ -57,27 +65,48 @@ def check(context: Context) -> None:
     for array in arrays:
         what = f"raid {array.mountpoint}"
         if len(set(array.members)) < FEWEST:
-            fail(array.line, f"{what} has {len(set(array.members))} member: a mirror has two or more")
+            fail(
+                array.line,
+                _("{what} has {count} member: a mirror has two or more").format(
+                    what=what, count=len(set(array.members))
+                ),
+            )
         for member in array.members:
             if member not in names:
-                fail(array.line, f"{what}: there is no part {member}", hint=f"Add part {member} --ondisk=… --size=….")
+                fail(
+                    array.line,
+                    _("{what}: there is no part {member}").format(what=what, member=member),
+                    hint=_("Add part {member} --ondisk=… --size=….").format(member=member),
+                )
         for other in arrays:
             if other is not array and other.name == array.name:
-                fail(max(array.line, other.line), f"{what} --device={array.name} is given twice")
+                fail(
+                    max(array.line, other.line),
+                    _("{what} --device={name} is given twice").format(what=what, name=array.name),
+                )
     boots = [array for array in arrays if array.mountpoint == BOOT]
     pvs = [array for array in arrays if array.mountpoint != BOOT]
     for found, missing in ((boots, BOOT), (pvs, "pv.01")):
         if not found:
             fail(
                 arrays[0].line,
-                f"there is no raid {missing}: a node on one of the disks alone needs /boot and its volumes there",
-                hint=f"Add raid {missing} --level=1 --device=NAME raid.NN ….",
+                _(
+                    "there is no raid {missing}: a node on one of the disks alone needs /boot and its volumes there"
+                ).format(missing=missing),
+                hint=_("Add raid {missing} --level=1 --device=NAME raid.NN ….").format(missing=missing),
             )
         if len(found) > 1:
-            fail(found[1].line, f"raid {found[1].mountpoint}: a second one is not supported")
+            fail(
+                found[1].line,
+                _("raid {mountpoint}: a second one is not supported").format(mountpoint=found[1].mountpoint),
+            )
     for part in request.partitions:
         if part.mountpoint == BOOT or part.mountpoint.startswith("pv."):
-            fail(part.line, f"part {part.mountpoint} would be on one disk alone", hint="Make it an array, or no array.")
+            fail(
+                part.line,
+                _("part {mountpoint} would be on one disk alone").format(mountpoint=part.mountpoint),
+                hint=_("Make it an array, or no array."),
+            )
         if is_member(part):
             _check_member(context, part)
 
@@ -85,14 +114,21 @@ def check(context: Context) -> None:
 def _check_member(context: Context, part: PartitionRequest) -> None:
     fail, what = context.fail, f"part {part.mountpoint}"
     if not part.disk:
-        fail(part.line, f"{what} says no disk", hint="Add --ondisk=DISK.")
+        fail(part.line, _("{what} says no disk").format(what=what), hint=_("Add --ondisk=DISK."))
     if part.fstype not in ("", "mdmember"):
-        fail(part.line, f"{what} --fstype={part.fstype} is not supported", hint="The raid line says what is on it.")
+        fail(
+            part.line,
+            _("{what} --fstype={fstype} is not supported").format(what=what, fstype=part.fstype),
+            hint=_("The raid line says what is on it."),
+        )
     for option, value in (("--label", part.label), ("--fsoptions", part.options)):
         if value:
-            fail(part.line, f"{what} {option}={value}: it belongs to the raid line")
+            fail(
+                part.line,
+                _("{what} {option}={value}: it belongs to the raid line").format(what=what, option=option, value=value),
+            )
     if part.encrypted:
-        fail(part.line, f"{what} --encrypted: an encrypted mirror is not supported yet")
+        fail(part.line, _("{what} --encrypted: an encrypted mirror is not supported yet").format(what=what))
 
 
 def boot_disks(placed: Sequence[Placed]) -> list[Disk]:
@@ -108,20 +144,29 @@ def check_disks(context: Context, placed: Sequence[Placed]) -> None:
         on = [part.disk.name for part in placed if part.request.mountpoint in array.members]
         twice = sorted({disk for disk in on if on.count(disk) > 1})
         if twice:
-            fail(array.line, f"raid {array.mountpoint} has two members on {twice[0]}", hint="Take different disks.")
+            fail(
+                array.line,
+                _("raid {mountpoint} has two members on {disk}").format(mountpoint=array.mountpoint, disk=twice[0]),
+                hint=_("Take different disks."),
+            )
         disks[array.mountpoint] = sorted(on)
     if len({tuple(found) for found in disks.values()}) > 1:
-        said = "; ".join(f"{name} on {', '.join(found)}" for name, found in disks.items())
-        fail(request.arrays[-1].line, f"the arrays are not on the same disks: {said}")
+        each = _("{name} on {disks}")
+        said = "; ".join(each.format(name=name, disks=", ".join(found)) for name, found in disks.items())
+        fail(request.arrays[-1].line, _("the arrays are not on the same disks: {said}").format(said=said))
     if Firmware.EFI in context.firmware:
-        fail(first.line, "raid: a mirrored node that boots by EFI is not supported yet", hint="Let it boot by BIOS.")
+        fail(
+            first.line,
+            _("raid: a mirrored node that boots by EFI is not supported yet"),
+            hint=_("Let it boot by BIOS."),
+        )
     for disk in boot_disks(placed):
         budget.check_firmware(disk, context.firmware)
         if not any(part.role is Role.BIOSBOOT and part.disk == disk for part in placed):
             fail(
                 first.line,
-                f"{disk.name} has a half of /boot and no BIOS boot partition",
-                hint=f"Add part biosboot --fstype=biosboot --size=1 --ondisk={disk.name}.",
+                _("{name} has a half of /boot and no BIOS boot partition").format(name=disk.name),
+                hint=_("Add part biosboot --fstype=biosboot --size=1 --ondisk={name}.").format(name=disk.name),
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.model import NodeSection, StorageRequest
 from org_ovirt_node.layout import budget, select
 from org_ovirt_node.layout.automatic import automatic
@@ -49,11 +50,11 @@ def _protect(disk: Disk, sources: Sequence[str]) -> Disk:
     for part in disk.partitions:
         names |= {part.name, *part.links, *(f"by-label/{label}" for label in (part.label,) if label)}
     for source in sources:
-        scheme, _, rest = source.partition(":")
+        scheme, _colon, rest = source.partition(":")
         device = rest.partition(":/")[0].removeprefix("/dev/").removeprefix("disk/")
-        tag, _, value = device.partition("=")
+        tag, _equals, value = device.partition("=")
         if value:
             device = f"by-{tag.lower()}/{value}"
         if scheme == "hd" and not disk.protected and device in names:
-            return replace(disk, protected=f"the image is read from it ({source})")
+            return replace(disk, protected=_("the image is read from it ({source})").format(source=source))
     return disk

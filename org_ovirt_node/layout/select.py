@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from typing import NoReturn
 
 from org_ovirt_node.errors import LayoutError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.model import DiskSelection
 from org_ovirt_node.kickstart.place import Place
 from org_ovirt_node.kickstart.units import human_size
@@ -46,12 +47,13 @@ def find(pattern: str, disks: Sequence[Disk]) -> list[Disk]:
 
 def describe(disk: Disk) -> str:
     """A disk in a message: name, size, serial."""
-    serial = f", serial {disk.serial}" if disk.serial else ""
-    return f"{disk.name} ({human_size(disk.size)}{serial})"
+    if not disk.serial:
+        return f"{disk.name} ({human_size(disk.size)})"
+    return _("{name} ({size}, serial {serial})").format(name=disk.name, size=human_size(disk.size), serial=disk.serial)
 
 
 def _listed(disks: Iterable[Disk]) -> str:
-    return "; ".join(describe(disk) for disk in disks) or "none"
+    return "; ".join(describe(disk) for disk in disks) or _("none")
 
 
 def _refuse(place: Place, message: str, *, hint: str = "") -> NoReturn:
@@ -72,8 +74,10 @@ def find_all(patterns: Sequence[str], disks: Sequence[Disk], command: str, place
         if not matching:
             _refuse(
                 place,
-                f"{command} names the disk {pattern!r}, and there is none",
-                hint=f"The disks are: {_listed(disks)}.",
+                _("{command} names the disk {pattern}, and there is none").format(
+                    command=command, pattern=repr(pattern)
+                ),
+                hint=_("The disks are: {disks}.").format(disks=_listed(disks)),
             )
         found.update(dict.fromkeys(matching))
     return list(found)
@@ -83,8 +87,8 @@ def _unusable(disk: Disk) -> str:
     if disk.protected:
         return disk.protected
     if disk.readonly:
-        return "it is read-only, or in use by the installer"
-    return "it has no medium" if disk.size <= 0 else ""
+        return _("it is read-only, or in use by the installer")
+    return _("it has no medium") if disk.size <= 0 else ""
 
 
 def candidates(disks: Sequence[Disk], selection: DiskSelection) -> tuple[Disk, ...]:
@@ -106,12 +110,14 @@ def candidates(disks: Sequence[Disk], selection: DiskSelection) -> tuple[Disk, .
     for disk in chosen:
         if _unusable(disk):
             named = selection.ignore_place if selection.only_use else selection.clear_place
-            _refuse(named, f"the disk {describe(disk)} cannot be used: {_unusable(disk)}")
+            _refuse(named, _("the disk {disk} cannot be used: {why}").format(disk=describe(disk), why=_unusable(disk)))
     if not chosen:
-        unusable = "; ".join(f"{describe(disk)}: {_unusable(disk) or 'ignored by the kickstart'}" for disk in whole)
+        ignoring = _("ignored by the kickstart")
+        reasons = "; ".join(f"{describe(disk)}: {_unusable(disk) or ignoring}" for disk in whole)
+        wrong = _("there is no disk to install on ({reasons})") if reasons else _("there is no disk to install on")
         raise LayoutError(
-            "there is no disk to install on" + (f" ({unusable})" if unusable else ""),
-            hint="Attach a disk, or name one with ignoredisk --only-use=.",
+            wrong.format(reasons=reasons),
+            hint=_("Attach a disk, or name one with ignoredisk --only-use=."),
         )
     return tuple(chosen)
 
@@ -125,12 +131,18 @@ def boot_disk(disks: Sequence[Disk], everything: Sequence[Disk], boot_drive: str
     if not usable:
         _refuse(
             place,
-            f"bootloader --boot-drive={boot_drive} is {describe(found[0])}, which is not among the disks to be used",
-            hint=f"These are used: {_listed(disks)}.",
+            _("bootloader --boot-drive={boot_drive} is {disk}, which is not among the disks to be used").format(
+                boot_drive=boot_drive, disk=describe(found[0])
+            ),
+            hint=_("These are used: {disks}.").format(disks=_listed(disks)),
         )
     if len(usable) > 1:
         _refuse(
-            place, f"bootloader --boot-drive={boot_drive} means more than one disk: {_listed(usable)}", hint="Name one."
+            place,
+            _("bootloader --boot-drive={boot_drive} means more than one disk: {disks}").format(
+                boot_drive=boot_drive, disks=_listed(usable)
+            ),
+            hint=_("Name one."),
         )
     return usable[0]
 
@@ -139,14 +151,17 @@ def content(disk: Disk) -> str:
     """What is on a disk, in words."""
     parts = []
     if disk.partitions:
-        shown = [f"{part.name} {part.label or part.fstype or 'unknown'}" for part in disk.partitions[:4]]
+        unknown = _("unknown")
+        shown = [f"{part.name} {part.label or part.fstype or unknown}" for part in disk.partitions[:4]]
         more = len(disk.partitions) - len(shown)
-        parts.append("partitions " + ", ".join(shown) + (f" and {more} more" if more else ""))
+        said = _("partitions {names} and {more} more") if more else _("partitions {names}")
+        parts.append(said.format(names=", ".join(shown), more=more))
     if disk.fstype:
-        parts.append(f"{disk.fstype}{f' {disk.label!r}' if disk.label else ''} on the whole disk")
+        what = f"{disk.fstype} {disk.label!r}" if disk.label else disk.fstype
+        parts.append(_("{fstype} on the whole disk").format(fstype=what))
     if disk.vgs:
-        parts.append("volume group " + ", ".join(disk.vgs))
-    return " and ".join(parts) or "no partition table that could be read, or an empty one"
+        parts.append(_("volume group {names}").format(names=", ".join(disk.vgs)))
+    return _(" and ").join(parts) or _("no partition table that could be read, or an empty one")
 
 
 def _refusal(disk: Disk, selection: DiskSelection, cleared: Sequence[Disk]) -> str:
@@ -159,10 +174,12 @@ def _refusal(disk: Disk, selection: DiskSelection, cleared: Sequence[Disk]) -> s
     if not clearable:
         return f"clearpart --all --initlabel --drives={disk.name}"
     if not disk.partitions and not selection.initlabel:
-        return "clearpart --all --initlabel (there is no partition table on it to clear)"
+        return _("clearpart --all --initlabel (there is no partition table on it to clear)")
     foreign = [part for part in disk.partitions if part.fstype and part.fstype not in LINUX_TYPES]
     if selection.clear == "linux" and foreign:
-        return f"clearpart --all (--linux leaves {foreign[0].name}, {foreign[0].fstype})"
+        return _("clearpart --all (--linux leaves {name}, {fstype})").format(
+            name=foreign[0].name, fstype=foreign[0].fstype
+        )
     return ""
 
 
@@ -173,8 +190,10 @@ def check_wiping(used: Sequence[Disk], everything: Sequence[Disk], selection: Di
         permit = _refusal(disk, selection, cleared)
         if permit:
             raise LayoutError(
-                f"the disk {describe(disk)} is not empty: {content(disk)}",
-                hint=f"To lose that, say {permit} in the kickstart; or keep off the disk with ignoredisk.",
+                _("the disk {disk} is not empty: {content}").format(disk=describe(disk), content=content(disk)),
+                hint=_("To lose that, say {permit} in the kickstart; or keep off the disk with ignoredisk.").format(
+                    permit=permit
+                ),
             )
     wiped = [disk for disk in used if not disk.blank]
     _check_shared_vgs(wiped, used, everything)
@@ -192,8 +211,10 @@ def _check_shared_vgs(wiped: Sequence[Disk], used: Sequence[Disk], everything: S
             other = next((other for other in _others(used, everything) if vg in other.vgs), None)
             if other is not None:
                 raise LayoutError(
-                    f"the volume group {vg} is on {describe(disk)} and also on {describe(other)}, which is not used",
-                    hint="Use both disks, or neither, or remove the volume group first.",
+                    _("the volume group {vg} is on {disk} and also on {other}, which is not used").format(
+                        vg=vg, disk=describe(disk), other=describe(other)
+                    ),
+                    hint=_("Use both disks, or neither, or remove the volume group first."),
                 )
 
 
@@ -202,8 +223,10 @@ def check_vg_name(vg: str, used: Sequence[Disk], everything: Sequence[Disk]) -> 
     for disk in _others(used, everything):
         if vg in disk.vgs:
             raise LayoutError(
-                f"there is a volume group {vg} already, on {describe(disk)}, which is not to be used",
-                hint="Give ours another name with --vg=NAME, rename the other with vgrename, or detach that disk.",
+                _("there is a volume group {vg} already, on {disk}, which is not to be used").format(
+                    vg=vg, disk=describe(disk)
+                ),
+                hint=_("Give ours another name with --vg=NAME, rename the other with vgrename, or detach that disk."),
             )
 
 
