@@ -12,9 +12,11 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
-from org_ovirt_node.boot import efi
+from org_ovirt_node.boot import efi, netroot
+from org_ovirt_node.boot.reachable import ISCSI_RECORDS
 from org_ovirt_node.errors import BootError
 from org_ovirt_node.i18n import N_
+from org_ovirt_node.inside import matching
 from org_ovirt_node.install import adopt, system, texts
 from org_ovirt_node.install.engine import Installation
 from org_ovirt_node.install.options import Options
@@ -26,6 +28,7 @@ from org_ovirt_node.mounts import bound, mounted
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
 from org_ovirt_node.steps import Step
+from org_ovirt_node.storage import iscsi, iscsirecords
 from org_ovirt_node.storage.execute import settle
 
 log = logging.getLogger(__name__)
@@ -146,6 +149,19 @@ class Handover(Installation):
         system.node_config(root, self.request.node, self.layout.vg.name, self.facts.nvr)
         self._configure_lvm(root)
         self._configure_iscsi(root)
+
+    def _configure_iscsi(self, root: Path) -> None:
+        super()._configure_iscsi(root)
+        stack = self.below.stack
+        if "iscsi" in stack:
+            changed = iscsirecords.node_settings(root=True, multipath="multipath" in stack)
+            iscsi.change_records(root, changed, iscsi.targets())
+
+    def _arguments(self) -> str:
+        records = matching(self.node.root, f"{ISCSI_RECORDS}**/*").values()
+        return netroot.without_secrets(
+            super()._arguments(), [path.read_text(encoding="utf-8") for path in records if path.is_file()]
+        )
 
     def _fstab_text(self, written: str) -> str:
         wanted: dict[str, tuple[str, ...]] = {}

@@ -19,7 +19,7 @@ from pathlib import Path
 from org_ovirt_node.boot.network import Card
 from org_ovirt_node.boot.reachable import INITIATOR
 from org_ovirt_node.errors import CommandError, StorageError
-from org_ovirt_node.inside import place_for_file
+from org_ovirt_node.inside import matching, place_for_file
 from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget, NetworkRequest
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
@@ -339,6 +339,19 @@ def copy_records(connected: Connected, root: Path, changed: Mapping[str, str], s
     ifaces = source / DATABASE / "ifaces"
     for path in sorted(ifaces.iterdir()) if connected.records and ifaces.is_dir() else ():
         _write(place_for_file(root, f"{DATABASE}/ifaces/{path.name}"), path.read_text(encoding="utf-8"))
+
+
+def targets(sessions: Path = SYS_SESSIONS) -> tuple[str, ...]:
+    """The targets that this machine has sessions with."""
+    return tuple(dict.fromkeys(_read(one / "targetname") for one in sorted(sessions.glob("session*"))))
+
+
+def change_records(root: Path, changed: Mapping[str, str], names: Sequence[str]) -> None:
+    """Change settings of the records of the targets ``names`` that a distribution's installer has left at ``root``."""
+    for name in names:
+        for path in matching(root, f"{DATABASE}/nodes/{name}/**/*").values():
+            if path.is_file():
+                _write(path, iscsirecords.with_settings(path.read_text(encoding="utf-8"), changed))
 
 
 def set_defaults(root: Path, changed: Mapping[str, str]) -> None:

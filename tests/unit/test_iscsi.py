@@ -12,11 +12,12 @@ from typing import cast
 
 import pytest
 
-from org_ovirt_node.boot import cpio, hostfiles, network
+from org_ovirt_node.boot import cpio, hostfiles, netroot, network
 from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.boot.network import Card
 from org_ovirt_node.errors import NodeError, StorageError
 from org_ovirt_node.install import engine
+from org_ovirt_node.install.handover import Handover
 from org_ovirt_node.install.root import NodeRoot
 from org_ovirt_node.kickstart.model import InstallRequest, IscsiRequest, IscsiTarget, NetworkRequest, Script
 from org_ovirt_node.node.rootfacts import Below
@@ -374,3 +375,67 @@ def test_the_initramfs_does_not_tell_the_journal_the_secrets_of_the_firmware(tmp
     assert said == "logged in\n"
     plain = subprocess.run(["sh", "-c", ISCSIROOT], env=env, capture_output=True, text=True, check=True).stdout
     assert "secret" in plain
+
+
+BLIVET = RECORD.replace(
+    "# END",
+    """\
+node.conn[0].port = 3261
+node.session.auth.username = me
+node.session.auth.password = hu:sh@hush
+node.session.auth.username_in = it
+node.session.auth.password_in = hush-back
+# END""",
+)
+SHOWN = "me:hu:sh@hush:it:hush-back"
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        (f"netroot=iscsi:{SHOWN}@192.0.2.20::3261::{IQN}", False),
+        (f"netroot=iscsi:{SHOWN}@192.0.2.20::3261:default:ens3::{IQN}", False),
+        # Another portal, target or password is in no record: without this word nobody would log in.
+        (f"netroot=iscsi:{SHOWN}@192.0.2.21::3261::{IQN}", True),
+        (f"netroot=iscsi:{SHOWN}@192.0.2.20::3260::{IQN}", True),
+        (f"netroot=iscsi:{SHOWN}@192.0.2.20::3261::{IQN}-two", True),
+        (f"netroot=iscsi:me:other@192.0.2.20::3261::{IQN}", True),
+        # No secret.
+        (f"netroot=iscsi:@192.0.2.20::3261::{IQN}", True),
+        ("netroot=dhcp", True),
+    ],
+)
+def test_secrets_of_chap_do_not_stay_on_the_command_line(word: str, kept: bool) -> None:
+    made = netroot.without_secrets(f"ip=ens3:dhcp {word} quiet", ["no record", BLIVET])
+    assert made == (f"ip=ens3:dhcp {word} quiet" if kept else "ip=ens3:dhcp quiet rd.neednet=1")
+
+
+def test_the_secrets_of_a_portal_with_an_ipv6_address() -> None:
+    record = BLIVET.replace("192.0.2.20", "2001:db8::1")
+    word = f"netroot=iscsi:{SHOWN}@[2001:db8::1]::3261::{IQN}"
+    assert netroot.without_secrets(f"rd.neednet=1 {word}", [record]) == "rd.neednet=1"
+
+
+def test_records_that_an_installer_left_are_those_of_a_node(tmp_path: Path) -> None:
+    session = tmp_path / "sessions/session1"
+    ours, others = (
+        tmp_path / f"var/lib/iscsi/nodes/{name}/192.0.2.20,3261,1/default" for name in (IQN, f"{IQN}-other")
+    )
+    for folder in (session, ours.parent, others.parent):
+        folder.mkdir(parents=True)
+    (session / "targetname").write_text(f"{IQN}\n")
+    ours.write_text(RECORD)
+    others.write_text(RECORD)
+    iscsi.change_records(tmp_path, {"node.startup": "onboot"}, iscsi.targets(tmp_path / "sessions"))
+    assert values(ours.read_text())["node.startup"] == "onboot" and others.read_text() == RECORD
+
+
+def test_what_anaconda_puts_on_the_command_line_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = tmp_path / f"var/lib/iscsi/nodes/{IQN}/192.0.2.20,3261,1/default"
+    record.parent.mkdir(parents=True)
+    record.write_text(BLIVET)
+    word = f"netroot=iscsi:{SHOWN}@192.0.2.20::3261::{IQN}"
+    monkeypatch.setattr(engine.Installation, "_arguments", lambda _self: word)
+    installation = object.__new__(Handover)
+    installation.node = NodeRoot(tmp_path, tmp_path, tmp_path)
+    assert installation._arguments() == "rd.neednet=1"
