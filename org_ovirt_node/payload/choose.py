@@ -10,6 +10,7 @@ from typing import Optional
 from urllib.parse import urlsplit, urlunsplit
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.checks import is_manifest, pinned
 from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.payload import manifest as manifests
@@ -47,8 +48,8 @@ def open_payload(
     sha256 = node.sha256.lower() or (manifest.sha256 if manifest else "")
     if not (sha256 or node.nosignature or all(map(pinned, urls))):
         raise PayloadError(
-            f"{redact_url(urls[0])} comes without a digest or a signature",
-            hint="Give --sha256, or --manifest with --key, or say --nosignature.",
+            _("{url} comes without a digest or a signature").format(url=redact_url(urls[0])),
+            hint=_("Give --sha256, or --manifest with --key, or say --nosignature."),
         )
     with open_first(
         urls,
@@ -61,8 +62,10 @@ def open_payload(
         facts = inspect(source, manifest.facts if manifest else None)
         if source.digest and sha256 and source.digest != sha256:
             raise PayloadError(
-                f"{source.name} holds an image with the digest {source.digest}, and {sha256} is asked for",
-                hint="Take digest and image from the same build.",
+                _("{name} holds an image with the digest {digest}, and {sha256} is asked for").format(
+                    name=source.name, digest=source.digest, sha256=sha256
+                ),
+                hint=_("Take digest and image from the same build."),
             )
         if manifest and manifest.verity:
             _check_tree(source, manifest.verity)
@@ -76,8 +79,10 @@ def _check_tree(source: Source, verity: Verity) -> None:
     end = read_superblock(source.read_at(0, SUPERBLOCK.size), source.name).padded
     if verity.hash_offset != end:
         raise PayloadError(
-            f"{source.name}: its squashfs ends at {end}, and its manifest has the hash tree at {verity.hash_offset}",
-            hint="Image and manifest must come from the same build.",
+            _("{name}: its squashfs ends at {end}, and its manifest has the hash tree at {offset}").format(
+                name=source.name, end=end, offset=verity.hash_offset
+            ),
+            hint=_("Image and manifest must come from the same build."),
         )
 
 
@@ -92,11 +97,13 @@ class _Chooser:
         images = list(self.node.images)
         named = [url for url in images if is_manifest(url)]
         if not images:
-            raise PayloadError("No image is named", hint="Give --image.")
+            raise PayloadError(_("No image is named"), hint=_("Give --image."))
         if named and (len(named) < len(images) or self.node.manifest):
             raise PayloadError(
-                f"{redact_url(named[0])} is a manifest, and there is another image or manifest beside it",
-                hint="Name manifests only, or images and one --manifest.",
+                _("{url} is a manifest, and there is another image or manifest beside it").format(
+                    url=redact_url(named[0])
+                ),
+                hint=_("Name manifests only, or images and one --manifest."),
             )
         if self.node.manifest:
             manifest, signed = self._first([self.node.manifest])
@@ -118,7 +125,11 @@ class _Chooser:
             return self._checked(url, data)
         if len(reasons) == 1:
             raise reasons[0]
-        raise PayloadError("The manifest can be read from no place: " + "; ".join(exc.message for exc in reasons))
+        raise PayloadError(
+            _("The manifest can be read from no place: {reasons}").format(
+                reasons="; ".join(exc.message for exc in reasons)
+            )
+        )
 
     def _checked(self, url: str, data: bytes) -> tuple[Manifest, bool]:
         """The signature is checked before anything is made of the bytes."""
@@ -131,8 +142,10 @@ class _Chooser:
         manifest = manifests.parse(data, name)
         if node.sha256 and node.sha256.lower() != manifest.sha256:
             raise PayloadError(
-                f"{name} says that the image's digest is {manifest.sha256}, and the kickstart {node.sha256.lower()}",
-                hint="Take both from the same build.",
+                _("{name} says that the image's digest is {sha256}, and the kickstart {asked}").format(
+                    name=name, sha256=manifest.sha256, asked=node.sha256.lower()
+                ),
+                hint=_("Take both from the same build."),
             )
         return manifest, signed
 
@@ -144,8 +157,8 @@ class _Chooser:
             except PayloadError as exc:  # noqa: PERF203 - one try per name
                 reasons.append(exc.message)
         raise PayloadError(
-            f"{redact_url(url)} has no signature: {'; '.join(reasons)}",
-            hint="Put the signature beside the manifest, or say --nosignature.",
+            _("{url} has no signature: {reasons}").format(url=redact_url(url), reasons="; ".join(reasons)),
+            hint=_("Put the signature beside the manifest, or say --nosignature."),
         )
 
     def _small(self, url: str, limit: int) -> bytes:
@@ -165,7 +178,11 @@ class _Chooser:
         ):
             count = stream.readinto(memoryview(buffer))
         if count > limit:
-            raise PayloadError(f"{redact_url(url)} is larger than the {limit >> 10} KiB that it may have")
+            raise PayloadError(
+                _("{url} is larger than the {limit} KiB that it may have").format(
+                    url=redact_url(url), limit=limit >> 10
+                )
+            )
         return bytes(buffer[:count])
 
 

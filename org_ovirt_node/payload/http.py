@@ -19,6 +19,7 @@ import requests
 import urllib3
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.payload.access import Access, Patience
 from org_ovirt_node.payload.http_session import (
     Identity,
@@ -93,7 +94,7 @@ class HttpSource(Source):
             self.ranges = response.status_code == PARTIAL
             return _read_up_to(response, HEAD_SIZE)
         except BROKEN as exc:
-            raise Transient(f"the connection broke: {explain(exc)}") from exc
+            raise Transient(_("the connection broke: {error}").format(error=explain(exc))) from exc
         finally:
             response.close()
 
@@ -105,13 +106,14 @@ class HttpSource(Source):
             except Transient as exc:  # noqa: PERF203
                 log.warning("%s: %s; next try in %g s", self.name, exc, pause)
                 if self.aborted.wait(pause):
-                    raise PayloadError(f"{self.name}: the transfer was stopped") from exc
+                    raise PayloadError(_("{name}: the transfer was stopped").format(name=self.name)) from exc
         try:
             return action()
         except Transient as exc:
             tries = len(self.patience.pauses) + 1
             raise PayloadError(
-                f"{self.name} cannot be read, after {tries} tries: {exc}", hint="Check the network and the server."
+                _("{name} cannot be read, after {tries} tries: {error}").format(name=self.name, tries=tries, error=exc),
+                hint=_("Check the network and the server."),
             ) from exc
 
     def request(self, wanted: _Wanted) -> requests.Response:
@@ -138,11 +140,13 @@ class HttpSource(Source):
             coding = response.headers.get("Content-Encoding", "identity")
             if coding != "identity":
                 raise PayloadError(
-                    f"{self.name} comes with the encoding {coding}, which was not asked for",
-                    hint="Have the server send the file as it is.",
+                    _("{name} comes with the encoding {coding}, which was not asked for").format(
+                        name=self.name, coding=coding
+                    ),
+                    hint=_("Have the server send the file as it is."),
                 )
             return
-        said = f"the server answered {status} {response.reason}".rstrip()
+        said = _("the server answered {status} {reason}").format(status=status, reason=response.reason).rstrip()
         if status >= SERVER_ERRORS or status in RETRIED:
             raise Transient(said)
         if self._pinned != self.url:
@@ -150,13 +154,18 @@ class HttpSource(Source):
             self._pinned = self.url
             raise Transient(said)
         if status == RANGE_NOT_SATISFIABLE:
-            size = response.headers.get("Content-Range", "").rpartition("/")[2] or "fewer"
+            size = response.headers.get("Content-Range", "").rpartition("/")[2] or _("fewer")
             claimed = self.identity.size if self.identity else 0
             raise PayloadError(
-                f"{self.name} has {size} bytes where {claimed or 'some'} were announced",
-                hint="The file on the server is empty, damaged or being replaced.",
+                _("{name} has {size} bytes where {claimed} were announced").format(
+                    name=self.name, size=size, claimed=claimed or _("some")
+                ),
+                hint=_("The file on the server is empty, damaged or being replaced."),
             )
-        raise PayloadError(f"{self.name} cannot be read: {said}", hint="Check the address of the image.")
+        raise PayloadError(
+            _("{name} cannot be read: {said}").format(name=self.name, said=said),
+            hint=_("Check the address of the image."),
+        )
 
     def _check_identity(self, response: requests.Response, wanted: _Wanted) -> None:
         """Notice a file that is not the one of the requests before, or a range that is not the one asked for."""
@@ -165,22 +174,25 @@ class HttpSource(Source):
             self.identity = seen
         elif not self.identity.agrees(seen):
             raise PayloadError(
-                f"{self.name} changed on the server while it was read", hint="Run the installation again."
+                _("{name} changed on the server while it was read").format(name=self.name),
+                hint=_("Run the installation again."),
             )
         if response.status_code != PARTIAL and wanted.offset:
             if wanted.resumed:
-                raise self.start_over("the server cannot send the rest of the file alone")
-            raise PayloadError(f"{self.name}: the server cannot send a part of a file")
+                raise self.start_over(_("the server cannot send the rest of the file alone"))
+            raise PayloadError(_("{name}: the server cannot send a part of a file").format(name=self.name))
 
     def start_over(self, why: str) -> PayloadError:
         """What to raise when the file has to be read from its first byte again."""
         self.starts += 1
         if self.starts > MAX_STARTS:
             return PayloadError(
-                f"{self.name} cannot be read: the connection broke {self.starts} times and {why}",
-                hint="Use a server that supports ranges (RFC 9110), or a better connection.",
+                _("{name} cannot be read: the connection broke {starts} times and {why}").format(
+                    name=self.name, starts=self.starts, why=why
+                ),
+                hint=_("Use a server that supports ranges (RFC 9110), or a better connection."),
             )
-        return StartOver(f"{self.name} is read from its start again: {why}")
+        return StartOver(_("{name} is read from its start again: {why}").format(name=self.name, why=why))
 
     def read_at(self, offset: int, length: int) -> bytes:
         if offset + length <= len(self._head) or (self.size is not None and self.size <= len(self._head)):
@@ -191,7 +203,7 @@ class HttpSource(Source):
             try:
                 return _read_up_to(response, length)
             except BROKEN as exc:
-                raise Transient(f"the connection broke: {explain(exc)}") from exc
+                raise Transient(_("the connection broke: {error}").format(error=explain(exc))) from exc
             finally:
                 response.close()
 
@@ -235,7 +247,7 @@ class HttpStream(Stream):
                 self._response = self.source.retried(self._open)
             # Looked at only now: abort() sets this first and then cuts the connection that it sees.
             if self.source.aborted.is_set():
-                raise PayloadError(f"{self.source.name}: the transfer was stopped")
+                raise PayloadError(_("{name}: the transfer was stopped").format(name=self.source.name))
             try:
                 with self._watchdog:
                     count = receive(self._response, view[done : done + SLICE])
@@ -245,7 +257,7 @@ class HttpStream(Stream):
             if not count:
                 if self.source.size is None:
                     break
-                self._broke(f"it ended at byte {self.offset} of {self.source.size}")
+                self._broke(_("it ended at byte {offset} of {size}").format(offset=self.offset, size=self.source.size))
                 continue
             done += count
             self.offset += count
@@ -259,23 +271,27 @@ class HttpStream(Stream):
         if self.offset > self.begin and not (identity and identity.validator and self.source.ranges):
             # Without ranges, or without a validator that tells whether the file is still the same, what follows
             # cannot be joined to what came before.
-            raise self.source.start_over("the server cannot go on where it stopped")
+            raise self.source.start_over(_("the server cannot go on where it stopped"))
         return self.source.request(_Wanted(self.offset, resumed=self.offset > self.begin))
 
     def _broke(self, cause: str) -> None:
         """The connection is gone: make ready for the next one, or give up after too many without any progress."""
         self._drop()
         if self._watchdog.barked:
-            cause = f"fewer than {SLICE >> 10} KiB came in {self.source.patience.slice:g} s"
+            cause = _("fewer than {size} KiB came in {seconds:g} s").format(
+                size=SLICE >> 10, seconds=self.source.patience.slice
+            )
             self._watchdog.barked = False
         if self.source.aborted.is_set():
-            raise PayloadError(f"{self.source.name}: the transfer was stopped")
+            raise PayloadError(_("{name}: the transfer was stopped").format(name=self.source.name))
         self._failures += 1
         pauses = self.source.patience.pauses
         if self._failures > len(pauses):
             raise PayloadError(
-                f"{self.source.name} cannot be read beyond byte {self.offset}, after {self._failures} tries: {cause}",
-                hint="Check the network and the server.",
+                _("{name} cannot be read beyond byte {offset}, after {failures} tries: {cause}").format(
+                    name=self.source.name, offset=self.offset, failures=self._failures, cause=cause
+                ),
+                hint=_("Check the network and the server."),
             )
         log.warning("%s: the connection broke at byte %d: %s", self.source.name, self.offset, cause)
         self.source.aborted.wait(pauses[self._failures - 1])

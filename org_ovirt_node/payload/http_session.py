@@ -15,6 +15,7 @@ import requests
 import urllib3
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.payload.access import Access, Patience
 from org_ovirt_node.payload.http_watch import Connections, Watchdog, body
 from org_ovirt_node.payload.source import redact_url
@@ -57,8 +58,12 @@ def identify(response: requests.Response, offset: int) -> Identity:
     if response.status_code == 206:
         found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
         if not found or int(found[1]) != offset:
-            said = response.headers.get("Content-Range", "nothing")
-            raise PayloadError(f"{redact_url(response.url)}: asked for byte {offset} and on, the server sends {said}")
+            said = response.headers.get("Content-Range", _("nothing"))
+            raise PayloadError(
+                _("{url}: asked for byte {offset} and on, the server sends {said}").format(
+                    url=redact_url(response.url), offset=offset, said=said
+                )
+            )
         size = None if found[3] == "*" else int(found[3])
     else:
         length = response.headers.get("Content-Length", "").strip()
@@ -93,7 +98,7 @@ def explain(exc: BaseException) -> str:
         current = inner or current.__cause__ or current.__context__
     for cause in reversed(seen):
         if isinstance(cause, (TimeoutError, urllib3.exceptions.TimeoutError)):
-            return "no answer in time"
+            return _("no answer in time")
         if isinstance(cause, OSError) and cause.strerror:
             return cause.strerror
     return type(seen[-1]).__name__
@@ -106,8 +111,10 @@ class _Plain(requests.Session):
         target = super().get_redirect_target(resp)
         if target and urlsplit(resp.url).scheme == "https" and urlsplit(urljoin(resp.url, target)).scheme == "http":
             raise PayloadError(
-                f"{redact_url(resp.url)} redirects to {redact_url(urljoin(resp.url, target))}, which is not encrypted",
-                hint="Name an https: address that does not lead to http:.",
+                _("{url} redirects to {target}, which is not encrypted").format(
+                    url=redact_url(resp.url), target=redact_url(urljoin(resp.url, target))
+                ),
+                hint=_("Name an https: address that does not lead to http:."),
             )
         return target
 
@@ -118,7 +125,9 @@ class Session:
     def __init__(self, access: Access, name: str) -> None:
         self.name = name
         if access.cacert and not Path(access.cacert).is_file():
-            raise PayloadError(f"The CA certificate {access.cacert} is not there", hint="Check --cacert.")
+            raise PayloadError(
+                _("The CA certificate {file} is not there").format(file=access.cacert), hint=_("Check --cacert.")
+            )
         self._session = _Plain()
         # Only what the kickstart says counts: no proxy, .netrc or CA bundle of the environment.
         self._session.trust_env = False
@@ -161,20 +170,24 @@ class Session:
             )
         except requests.exceptions.SSLError as exc:
             raise PayloadError(
-                f"{self.name}: the server's certificate is not accepted: {_certificate_reason(exc)}",
-                hint="Give the CA that signed it with --cacert, or correct the server's certificate.",
+                _("{name}: the server's certificate is not accepted: {reason}").format(
+                    name=self.name, reason=_certificate_reason(exc)
+                ),
+                hint=_("Give the CA that signed it with --cacert, or correct the server's certificate."),
             ) from exc
         except requests.TooManyRedirects as exc:
             raise PayloadError(
-                f"{self.name} redirects more than {MAX_REDIRECTS} times", hint="Correct the server, or the address."
+                _("{name} redirects more than {most} times").format(name=self.name, most=MAX_REDIRECTS),
+                hint=_("Correct the server, or the address."),
             ) from exc
         except requests.exceptions.ProxyError as exc:
-            raise Transient(f"the proxy cannot be used: {explain(exc)}") from exc
+            raise Transient(_("the proxy cannot be used: {error}").format(error=explain(exc))) from exc
         except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as exc:
             raise Transient(explain(exc)) from exc
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as exc:
             raise PayloadError(
-                f"{self.name} cannot be asked for: {type(exc).__name__}", hint="Check the address and --proxy."
+                _("{name} cannot be asked for: {error}").format(name=self.name, error=type(exc).__name__),
+                hint=_("Check the address and --proxy."),
             ) from exc
 
     def close(self) -> None:
@@ -183,7 +196,7 @@ class Session:
 
 
 def _late(patience: Patience) -> Transient:
-    return Transient(f"no whole answer came in {patience.answer:g} s")
+    return Transient(_("no whole answer came in {seconds:g} s").format(seconds=patience.answer))
 
 
 def _certificate_reason(exc: BaseException) -> str:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.payload.direct import ALIGNMENT, DirectFile
 from org_ovirt_node.payload.source import Source, Stream
 
@@ -14,10 +15,10 @@ from org_ovirt_node.payload.source import Source, Stream
 def _unreadable(name: str, exc: OSError) -> PayloadError:
     hint = ""
     if exc.errno in (errno.ENOENT, errno.ENOTDIR):
-        hint = "Check the path of the image."
+        hint = _("Check the path of the image.")
     if exc.errno in (errno.EIO, errno.ENODATA, errno.EREMOTEIO):
-        hint = "The medium is damaged or was removed."
-    return PayloadError(f"{name} cannot be read: {exc.strerror}", hint=hint)
+        hint = _("The medium is damaged or was removed.")
+    return PayloadError(_("{name} cannot be read: {error}").format(name=name, error=exc.strerror), hint=hint)
 
 
 class FileStream(Stream):
@@ -38,7 +39,9 @@ class FileStream(Stream):
         try:
             count = self.file.readinto(view, self.offset)
         except OSError as exc:
-            raise _unreadable(f"{self.name}, byte {self.offset} and on,", exc) from exc
+            raise _unreadable(
+                _("{name}, byte {offset} and on,").format(name=self.name, offset=self.offset), exc
+            ) from exc
         self.offset += count
         return count
 
@@ -56,7 +59,9 @@ class FileSource(Source):
         try:
             if not (path.is_file() or path.is_block_device()):
                 path.stat()
-                raise PayloadError(f"{self.name} is not a file", hint="Name the image file itself.")
+                raise PayloadError(
+                    _("{name} is not a file").format(name=self.name), hint=_("Name the image file itself.")
+                )
             file = DirectFile(path)
         except OSError as exc:
             raise _unreadable(self.name, exc) from exc

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.payload.facts import LIVEOS, TREE, ImageFacts
 from org_ovirt_node.payload.squashfs import checked_nvr
 
@@ -98,59 +99,73 @@ class _Fields:
         self.name = name
         self.prefix = prefix
         if not isinstance(fields, dict):
-            raise self.error(prefix.rstrip(".") or "the whole", "is not an object")
+            raise self.error(prefix.rstrip(".") or _("the whole"), N_("{field} is not an object"))
         self.fields: dict[str, Any] = fields
         self.taken: set[str] = set()
 
-    def error(self, field: str, what: str) -> PayloadError:
-        return PayloadError(f"{self.name}: {field} {what}", hint="The manifest must be one of ovirt-node-image, whole.")
+    def error(self, field: str, wrong: str, **values: object) -> PayloadError:
+        """``wrong`` is a sentence about the ``{field}``, to be translated, and ``values`` what else is in it."""
+        return PayloadError(
+            f"{self.name}: {translated(wrong).format(field=field, **values)}",
+            hint=_("The manifest must be one of ovirt-node-image, whole."),
+        )
 
     def take(self, field: str, default: Any = None) -> Any:
         self.taken.add(field)
         value = self.fields.get(field, default)
         if value is None:
-            raise self.error(self.prefix + field, "is missing")
+            raise self.error(self.prefix + field, N_("{field} is missing"))
         return value
 
     def text(self, field: str, pattern: re.Pattern[str], default: Optional[str] = None) -> str:
         value = self.take(field, default)
         if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise self.error(self.prefix + field, f"is not as it must be: {str(value)[:80]!r}")
+            raise self.error(
+                self.prefix + field, N_("{field} is not as it must be: {value}"), value=repr(str(value)[:80])
+            )
         return value
 
     def number(self, field: str, default: Optional[int] = None, least: int = 0) -> int:
         value = self.take(field, default)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MAX_BYTES:
-            raise self.error(self.prefix + field, f"is not a number of bytes from {least} on: {str(value)[:80]}")
+            wrong = N_("{field} is not a number of bytes from {least} on: {value}")
+            raise self.error(self.prefix + field, wrong, least=least, value=str(value)[:80])
         return value
 
     def one_of(self, field: str, choices: tuple[Any, ...]) -> Any:
         value = self.take(field)
         if value not in choices or type(value) not in {type(choice) for choice in choices}:
             accepted = ", ".join(str(choice) for choice in choices)
-            raise self.error(self.prefix + field, f"is {str(value)[:80]!r}; accepted: {accepted}")
+            wrong = N_("{field} is {value}; accepted: {accepted}")
+            raise self.error(self.prefix + field, wrong, value=repr(str(value)[:80]), accepted=accepted)
         return value
 
     def finish(self) -> None:
         unknown = sorted(key for key in self.fields if key not in self.taken and not key.startswith(FREE_PREFIX))
         if unknown:
-            raise self.error(self.prefix + unknown[0][:80], "is not a field of format 1")
+            raise self.error(self.prefix + unknown[0][:80], N_("{field} is not a field of format 1"))
 
 
 def parse(data: bytes, name: str) -> Manifest:
     """The manifest in ``data``; ``name`` is for messages.  Raises PayloadError for anything unsound."""
     if len(data) > MAX_SIZE:
-        raise PayloadError(f"{name} is no manifest: it is larger than {MAX_SIZE >> 10} KiB")
+        raise PayloadError(
+            _("{name} is no manifest: it is larger than {limit} KiB").format(name=name, limit=MAX_SIZE >> 10)
+        )
     try:
         loaded = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as exc:
-        raise PayloadError(f"{name} is no manifest: it is not sound JSON", hint="Name the image's manifest.") from exc
+        raise PayloadError(
+            _("{name} is no manifest: it is not sound JSON").format(name=name), hint=_("Name the image's manifest.")
+        ) from exc
     fields = _Fields(name, loaded)
     version = fields.take("format")
     if type(version) is not int or version != FORMAT:
         raise PayloadError(
-            f"{name} is a manifest of format {str(version)[:20]}, not {FORMAT}",
-            hint="Use an installer as new as the image.",
+            _("{name} is a manifest of format {version}, not {format}").format(
+                name=name, version=str(version)[:20], format=FORMAT
+            ),
+            hint=_("Use an installer as new as the image."),
         )
     minimum = _Fields(name, fields.take("minimum", {}), "minimum.")
     fields.taken.add("verity")
@@ -187,9 +202,10 @@ def _verity(fields: _Fields, size: int) -> Verity:
     )
     fields.finish()
     if verity.data_size % verity.data_block_size or verity.hash_offset % verity.hash_block_size:
-        raise fields.error("verity", "has sizes that are no multiples of its blocks")
+        raise fields.error("verity", N_("{field} has sizes that are no multiples of its blocks"))
     if not verity.data_size == verity.hash_offset < size:
-        raise fields.error("verity.hash_offset", f"is not where the data ends: {verity.hash_offset}")
+        wrong = N_("{field} is not where the data ends: {value}")
+        raise fields.error("verity.hash_offset", wrong, value=verity.hash_offset)
     return verity
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.payload.manifest import Manifest
 from org_ovirt_node.progress import human
 
@@ -22,8 +23,10 @@ def check_memory(manifest: Manifest, meminfo: Path = MEMINFO) -> None:
     total = int(found[1]) << 10 if found else manifest.minimum_memory
     if total < manifest.minimum_memory * SHOWN:
         raise PayloadError(
-            f"{manifest.nvr} needs {human(manifest.minimum_memory)} of memory, and this machine has {human(total)}",
-            hint="Install it on a machine with more memory.",
+            _("{nvr} needs {needed} of memory, and this machine has {total}").format(
+                nvr=manifest.nvr, needed=human(manifest.minimum_memory), total=human(total)
+            ),
+            hint=_("Install it on a machine with more memory."),
         )
 
 
@@ -32,6 +35,8 @@ def check_disks(manifest: Manifest, sizes: Iterable[int]) -> None:
     total = sum(sizes)
     if total < manifest.minimum_disk:
         raise PayloadError(
-            f"{manifest.nvr} needs disks of {human(manifest.minimum_disk)}, and the chosen ones have {human(total)}",
-            hint="Choose a larger disk, or another one beside it.",
+            _("{nvr} needs disks of {needed}, and the chosen ones have {total}").format(
+                nvr=manifest.nvr, needed=human(manifest.minimum_disk), total=human(total)
+            ),
+            hint=_("Choose a larger disk, or another one beside it."),
         )

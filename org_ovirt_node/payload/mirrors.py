@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.payload.sources import WORKDIR, Patience, Source, StartOver, Stream, open_source
 
 log = logging.getLogger(__name__)
@@ -92,10 +93,14 @@ class MirrorSource(Source):
 
     def _all_reasons(self) -> PayloadError:
         if not self._reasons:
-            return PayloadError("No image is named", hint="Give --image.")
+            return PayloadError(_("No image is named"), hint=_("Give --image."))
         if len(self._reasons) == 1:
             return self._reasons[0]
-        return PayloadError("The image can be read from no place: " + "; ".join(exc.message for exc in self._reasons))
+        return PayloadError(
+            _("The image can be read from no place: {reasons}").format(
+                reasons="; ".join(exc.message for exc in self._reasons)
+            )
+        )
 
     def _same(self, other: Source) -> bool:
         sizes_agree = self.size is None or other.size is None or self.size == other.size
@@ -110,7 +115,9 @@ class MirrorSource(Source):
                     log.warning("%s; going on with %s", reason, candidate.name)
                     self._current = candidate
                     return True
-                self._reasons.append(PayloadError(f"{candidate.name} is not the same image as the one before"))
+                self._reasons.append(
+                    PayloadError(_("{name} is not the same image as the one before").format(name=candidate.name))
+                )
             except PayloadError as exc:  # noqa: PERF203
                 self._reasons.append(exc)
         return False
@@ -118,7 +125,9 @@ class MirrorSource(Source):
     def failed(self, reason: PayloadError) -> PayloadError:
         """What to raise after ``reason``: StartOver with the next place, or all the reasons."""
         if self.another(reason):
-            return StartOver(f"{reason.message}; reading {self.name} from its start")
+            return StartOver(
+                _("{message}; reading {name} from its start").format(message=reason.message, name=self.name)
+            )
         return self._all_reasons()
 
     def read_at(self, offset: int, length: int) -> bytes:

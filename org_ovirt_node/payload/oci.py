@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from org_ovirt_node.errors import CommandError, PayloadError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.checks import registry
 from org_ovirt_node.payload.access import Access
 from org_ovirt_node.payload.direct import DirectFile
@@ -57,32 +58,43 @@ def find_layer(archive: Path) -> Layer:
             members = {member.name.removeprefix("./"): member for member in tar if member.isfile()}
             return _find(tar, members, str(archive))
     except (tarfile.TarError, OSError) as error:
-        raise PayloadError(f"{archive} is no OCI archive: {error}", hint="Is it a tar, not compressed?") from error
+        raise PayloadError(
+            _("{archive} is no OCI archive: {error}").format(archive=archive, error=error),
+            hint=_("Is it a tar, not compressed?"),
+        ) from error
 
 
 def _find(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str) -> Layer:
     if "oci-layout" not in members:
         raise PayloadError(
-            f"{name} is no OCI archive: it has no oci-layout", hint="Make it with 'ovirt-node-image oci'."
+            _("{name} is no OCI archive: it has no oci-layout").format(name=name),
+            hint=_("Make it with 'ovirt-node-image oci'."),
         )
     found = _json(tar, members, "index.json", name)
     # An index may hold another one.
     for _depth in range(2):
         manifests = [one for one in found.get("manifests", []) if one.get("mediaType") in (MANIFEST, INDEX)]
         if len(manifests) != 1:
-            raise PayloadError(f"{name} holds {len(manifests)} images, and not one", hint="Copy the one that is meant.")
+            raise PayloadError(
+                _("{name} holds {count} images, and not one").format(name=name, count=len(manifests)),
+                hint=_("Copy the one that is meant."),
+            )
         found = _json(tar, members, _blob(manifests[0], name), name, manifests[0])
         if manifests[0]["mediaType"] == MANIFEST:
             break
     layers = found.get("layers", [])
     if len(layers) != 1 or layers[0].get("mediaType") != LAYER:
         raise PayloadError(
-            f"{name} holds no oVirt Node image: it needs one layer of the type {LAYER}",
-            hint="A container image is none; make it with 'ovirt-node-image oci'.",
+            _("{name} holds no oVirt Node image: it needs one layer of the type {layer}").format(
+                name=name, layer=LAYER
+            ),
+            hint=_("A container image is none; make it with 'ovirt-node-image oci'."),
         )
     member = members.get(_blob(layers[0], name))
     if member is None or member.size != layers[0].get("size"):
-        raise PayloadError(f"{name} lacks its layer, or has not all of it", hint="Copy it again.")
+        raise PayloadError(
+            _("{name} lacks its layer, or has not all of it").format(name=name), hint=_("Copy it again.")
+        )
     title = str(layers[0].get("annotations", {}).get(TITLE, ""))
     return Layer(member.offset_data, member.size, _hex(layers[0], name), title)
 
@@ -90,7 +102,11 @@ def _find(tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], name: str) 
 def _hex(descriptor: dict[str, Any], name: str) -> str:
     found = _DIGEST.fullmatch(str(descriptor.get("digest", "")))
     if not found:
-        raise PayloadError(f"{name} has a digest in it that is no SHA-256: {descriptor.get('digest')!r}")
+        raise PayloadError(
+            _("{name} has a digest in it that is no SHA-256: {digest}").format(
+                name=name, digest=repr(descriptor.get("digest"))
+            )
+        )
     return found.group(1)
 
 
@@ -110,13 +126,17 @@ def _json(
     stream = tar.extractfile(member) if member is not None and member.size <= MAX_JSON else None
     data = stream.read() if stream is not None else b""
     if descriptor is not None and hashlib.sha256(data).hexdigest() != _hex(descriptor, name):
-        raise PayloadError(f"{name}: {path} is missing or damaged", hint="Copy it again.")
+        raise PayloadError(
+            _("{name}: {path} is missing or damaged").format(name=name, path=path), hint=_("Copy it again.")
+        )
     try:
         found = json.loads(data)
     except ValueError as error:
-        raise PayloadError(f"{name}: {path} is missing or no JSON", hint="Copy it again.") from error
+        raise PayloadError(
+            _("{name}: {path} is missing or no JSON").format(name=name, path=path), hint=_("Copy it again.")
+        ) from error
     if not isinstance(found, dict):
-        raise PayloadError(f"{name}: {path} is no JSON object", hint="Copy it again.")
+        raise PayloadError(_("{name}: {path} is no JSON object").format(name=name, path=path), hint=_("Copy it again."))
     return found
 
 
@@ -128,13 +148,15 @@ class PartStream(Stream):
         try:
             self.file = DirectFile(path)
         except OSError as error:
-            raise PayloadError(f"{name} cannot be read: {error.strerror}") from error
+            raise PayloadError(_("{name} cannot be read: {error}").format(name=name, error=error.strerror)) from error
 
     def readinto(self, view: memoryview) -> int:
         try:
             count = self.file.readinto(view[: max(self.end - self.offset, 0)], self.offset)
         except OSError as error:
-            raise PayloadError(f"{self.name} cannot be read: {error.strerror}") from error
+            raise PayloadError(
+                _("{name} cannot be read: {error}").format(name=self.name, error=error.strerror)
+            ) from error
         self.offset += count
         return count
 
@@ -158,7 +180,9 @@ class OciSource(Source):
                 file.seek(self.layer.offset + offset)
                 return file.read(min(length, max(self.size - offset, 0)))
         except OSError as error:
-            raise PayloadError(f"{self.name} cannot be read: {error.strerror}") from error
+            raise PayloadError(
+                _("{name} cannot be read: {error}").format(name=self.name, error=error.strerror)
+            ) from error
 
     def stream(self, offset: int = 0) -> PartStream:
         begin = self.layer.offset
@@ -187,8 +211,8 @@ def open_registry(url: str, access: Access, folder: Path, stack: ExitStack) -> O
         run(["skopeo", *_options(access, work), url, f"{ARCHIVE}{archive}"], env=_environment(access))
     except CommandError as error:
         raise PayloadError(
-            f"{redact_url(url)} cannot be copied: {error.message}",
-            hint="Check the address; a password is kept by 'skopeo login', and --noverifyssl is for http.",
+            _("{url} cannot be copied: {message}").format(url=redact_url(url), message=error.message),
+            hint=_("Check the address; a password is kept by 'skopeo login', and --noverifyssl is for http."),
         ) from error
     return OciSource(archive, redact_url(url))
 

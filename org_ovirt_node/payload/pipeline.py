@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Callable, Optional
 
 from org_ovirt_node.errors import NodeError, PayloadError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.payload.direct import BUFFER_SIZE, aligned_buffers
 from org_ovirt_node.payload.source import Stream
 from org_ovirt_node.payload.target import Target
@@ -169,7 +170,12 @@ class Pipeline:
                 self._too_long()
             offset += piece.length
             if count < BUFFER_SIZE and offset < self.least:
-                raise PayloadError(f"{self.name} ended after {offset} of {self.size} bytes", hint="Fetch it again.")
+                raise PayloadError(
+                    _("{name} ended after {offset} of {size} bytes").format(
+                        name=self.name, offset=offset, size=self.size
+                    ),
+                    hint=_("Fetch it again."),
+                )
             if piece.length:
                 give.put(piece)
             if count < BUFFER_SIZE:
@@ -182,8 +188,8 @@ class Pipeline:
 
     def _too_long(self) -> None:
         raise PayloadError(
-            f"{self.name} is longer than the {self.size} bytes of its squashfs",
-            hint="Give its manifest, or use a server that tells the size.",
+            _("{name} is longer than the {size} bytes of its squashfs").format(name=self.name, size=self.size),
+            hint=_("Give its manifest, or use a server that tells the size."),
         )
 
     def _hash(self, take: _Queue, give: _Queue) -> None:

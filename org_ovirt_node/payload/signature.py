@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from org_ovirt_node.errors import CommandError, PayloadError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.run import Arg, run
 
 #: The key ring that an image brings, for upgrades and for installers made from it.
@@ -38,11 +39,16 @@ def read_key(path: Path) -> bytes:
         key = path.read_bytes() if size <= MAX_KEY else b""
     except OSError as exc:
         raise PayloadError(
-            f"The key {path} that is to check the manifest's signature cannot be read: {exc.strerror}",
-            hint="Give a key ring or certificate with --key, or say --nosignature.",
+            _("The key {path} that is to check the manifest's signature cannot be read: {error}").format(
+                path=path, error=exc.strerror
+            ),
+            hint=_("Give a key ring or certificate with --key, or say --nosignature."),
         ) from exc
     if not key:
-        raise PayloadError(f"The key {path} has {size} bytes, which no key ring has", hint="Check --key.")
+        raise PayloadError(
+            _("The key {path} has {size} bytes, which no key ring has").format(path=path, size=size),
+            hint=_("Check --key."),
+        )
     return key
 
 
@@ -64,11 +70,13 @@ def verify(data: bytes, signature: bytes, key: bytes, name: str) -> None:
         try:
             reason = check(*files)
         except CommandError as exc:
-            raise PayloadError(f"{name}: its signature cannot be checked: {exc}") from exc
+            raise PayloadError(
+                _("{name}: its signature cannot be checked: {error}").format(name=name, error=exc)
+            ) from exc
     if reason:
         raise PayloadError(
-            f"{name} is not signed by the given key: {reason}",
-            hint="Give the key of whoever built the image with --key, or fetch manifest and signature again.",
+            _("{name} is not signed by the given key: {reason}").format(name=name, reason=reason),
+            hint=_("Give the key of whoever built the image with --key, or fetch manifest and signature again."),
         )
 
 
@@ -83,7 +91,7 @@ def _dearmored(key: bytes) -> bytes:
             body = lines[lines.index(b"", 1) + 1 :]
             blocks.append(base64.b64decode(b"".join(line for line in body if not line.startswith(b"=")), validate=True))
         except (ValueError, binascii.Error) as exc:
-            raise PayloadError("The key ring's armour is damaged", hint="Check --key.") from exc
+            raise PayloadError(_("The key ring's armour is damaged"), hint=_("Check --key.")) from exc
     return b"".join(blocks)
 
 
@@ -108,4 +116,4 @@ def _cms(data: Path, signature: Path, key: Path) -> str:
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].rpartition("gpgv: ")[2] if lines else "no reason is given"
+    return lines[-1].rpartition("gpgv: ")[2] if lines else _("no reason is given")

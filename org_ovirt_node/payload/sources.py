@@ -17,6 +17,7 @@ from typing import Optional
 from urllib.parse import unquote, urlsplit
 
 from org_ovirt_node.errors import CommandError, PayloadError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.mounts import mounted
 from org_ovirt_node.payload import oci
 from org_ovirt_node.payload.access import Access, Patience
@@ -79,13 +80,18 @@ def _open(url: str, access: Access, patience: Patience, workdir: Path, stack: Ex
         return oci.open_registry(url, access, SCRATCH, stack)
     if not colon and url.startswith("/"):
         return FileSource(Path(url))
-    raise PayloadError(f"{redact_url(url)} is not an address of an image", hint="Accepted: " + ", ".join(SCHEMES) + ".")
+    raise PayloadError(
+        _("{url} is not an address of an image").format(url=redact_url(url)),
+        hint=_("Accepted: {names}.").format(names=", ".join(SCHEMES)),
+    )
 
 
 def _file_path(url: str) -> Path:
     parts = urlsplit(url)
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/"):
-        raise PayloadError(f"{url} does not name a file of this machine", hint="Write file:///path/to/image.")
+        raise PayloadError(
+            _("{url} does not name a file of this machine").format(url=url), hint=_("Write file:///path/to/image.")
+        )
     return Path(unquote(parts.path))
 
 
@@ -93,7 +99,7 @@ def _split(url: str, rest: str, form: str) -> tuple[str, PurePosixPath]:
     """The device or host, and the path.  The first ":/" divides them: names of devices may hold other colons."""
     place, divider, path = rest.partition(":/")
     if not place or not divider or not path:
-        raise PayloadError(f"{url} is not complete", hint=f"Write {form}.")
+        raise PayloadError(_("{url} is not complete").format(url=url), hint=_("Write {form}.").format(form=form))
     return place, PurePosixPath("/" + path)
 
 
@@ -112,15 +118,17 @@ def _mount(
         workdir.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix="source-", dir=workdir))
     except OSError as exc:
-        raise PayloadError(f"{workdir} cannot hold a mount point: {exc.strerror}") from exc
+        raise PayloadError(
+            _("{folder} cannot hold a mount point: {error}").format(folder=workdir, error=exc.strerror)
+        ) from exc
     stack.callback(folder.rmdir)
     try:
         return stack.enter_context(mounted(what, folder, fstype=fstype, options=options))
     except CommandError as exc:
-        said = (exc.output.strip().splitlines() or ["mount said nothing"])[0]
+        said = (exc.output.strip().splitlines() or [_("mount said nothing")])[0]
         raise PayloadError(
-            f"{url}: {what} cannot be mounted: {said}",
-            hint="Check the address and the device.",
+            _("{url}: {what} cannot be mounted: {said}").format(url=url, what=what, said=said),
+            hint=_("Check the address and the device."),
         ) from exc
 
 
@@ -152,8 +160,11 @@ def _cdrom(url: str, path: PurePosixPath, workdir: Path, stack: ExitStack) -> So
                 continue
             stack.push(attempt.pop_all())
             return source
-    reasons = "; ".join(tried) or "there is no drive and no disk with an ISO 9660 file system"
-    raise PayloadError(f"{url} is on no medium ({reasons})", hint="Insert the medium that holds the image.")
+    reasons = "; ".join(tried) or _("there is no drive and no disk with an ISO 9660 file system")
+    raise PayloadError(
+        _("{url} is on no medium ({reasons})").format(url=url, reasons=reasons),
+        hint=_("Insert the medium that holds the image."),
+    )
 
 
 def _media() -> list[str]:

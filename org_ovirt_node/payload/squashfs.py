@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.errors import CommandError, PayloadError
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.payload.facts import LIVEOS, ImageFacts
 from org_ovirt_node.payload.source import Source
 from org_ovirt_node.rounding import round_up
@@ -45,15 +46,15 @@ SUFFIXES = (".img", ".squashfs", ".sqfs", ".sqsh")
 
 #: Starts of what is handed in by mistake, and what to say.
 LOOKALIKES = (
-    (b"sqsh", "a big-endian squashfs, which Linux cannot mount"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"\xfd7zXZ", "an xz archive"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"\xed\xab\xee\xdb", "an RPM package"),
-    (b"QFI\xfb", "a qcow2 disk"),
-    (b"<", "a web page"),
-    (b"{", "a JSON file"),
+    (b"sqsh", N_("a big-endian squashfs, which Linux cannot mount")),
+    (b"\x1f\x8b", N_("a gzip archive")),
+    (b"\xfd7zXZ", N_("an xz archive")),
+    (b"\x28\xb5\x2f\xfd", N_("a zstd archive")),
+    (b"PK\x03\x04", N_("a zip archive")),
+    (b"\xed\xab\xee\xdb", N_("an RPM package")),
+    (b"QFI\xfb", N_("a qcow2 disk")),
+    (b"<", N_("a web page")),
+    (b"{", N_("a JSON file")),
 )
 
 
@@ -73,33 +74,46 @@ class Superblock:
         return round_up(self.bytes_used, PADDING)
 
 
-def read_superblock(data: bytes, name: str = "The image") -> Superblock:
+def read_superblock(data: bytes, name: str = "") -> Superblock:
     """The superblock in ``data``, the image's first bytes.  Raises PayloadError for anything but a sound one."""
+    name = name or _("The image")
     if data[:4] != MAGIC:
         looks = next((text for start, text in LOOKALIKES if data.lstrip()[: len(start)] == start), "")
-        like = f": it looks like {looks}" if looks else ""
-        raise PayloadError(f"{name} is not a squashfs image{like}", hint="Name the image's squashfs file.")
+        wrong = _("{name} is not a squashfs image: it looks like {looks}")
+        if not looks:
+            wrong = _("{name} is not a squashfs image")
+        raise PayloadError(
+            wrong.format(name=name, looks=translated(looks)),
+            hint=_("Name the image's squashfs file."),
+        )
     if len(data) < SUPERBLOCK.size:
-        raise PayloadError(f"{name} is truncated: it has {len(data)} bytes", hint="Fetch the image again.")
+        raise PayloadError(
+            _("{name} is truncated: it has {count} bytes").format(name=name, count=len(data)),
+            hint=_("Fetch the image again."),
+        )
     fields = SUPERBLOCK.unpack_from(data)
-    _, inodes, created, block_size, _, compression, block_log, _, ids, major, minor = fields[:11]
+    _unused, inodes, created, block_size, _unused, compression, block_log, _unused, ids, major, minor = fields[:11]
     root_inode, bytes_used, id_table, xattrs, inode_table, directories, fragments, exports = fields[11:]
     if (major, minor) != (4, 0):
-        raise PayloadError(f"{name} is a squashfs of version {major}.{minor}, not 4.0", hint="Build the image anew.")
+        raise PayloadError(
+            _("{name} is a squashfs of version {major}.{minor}, not 4.0").format(name=name, major=major, minor=minor),
+            hint=_("Build the image anew."),
+        )
     tables = [table for table in (id_table, xattrs, inode_table, directories, fragments, exports) if table != ABSENT]
     damaged = (
-        ("block size", MIN_BLOCK <= block_size <= MAX_BLOCK and block_size == 1 << min(block_log, 63)),
-        ("compression", compression in COMPRESSIONS),
-        ("size", bytes_used >= SUPERBLOCK.size),
-        ("number of inodes", inodes > 0 and ids > 0),
-        ("tables", all(SUPERBLOCK.size <= table < bytes_used for table in tables)),
-        ("required tables", ABSENT not in (id_table, inode_table, directories) and inode_table < directories),
-        ("root inode", root_inode & 0xFFFF < METADATA and inode_table + (root_inode >> 16) < directories),
+        (_("block size"), MIN_BLOCK <= block_size <= MAX_BLOCK and block_size == 1 << min(block_log, 63)),
+        (_("compression"), compression in COMPRESSIONS),
+        (_("size"), bytes_used >= SUPERBLOCK.size),
+        (_("number of inodes"), inodes > 0 and ids > 0),
+        (_("tables"), all(SUPERBLOCK.size <= table < bytes_used for table in tables)),
+        (_("required tables"), ABSENT not in (id_table, inode_table, directories) and inode_table < directories),
+        (_("root inode"), root_inode & 0xFFFF < METADATA and inode_table + (root_inode >> 16) < directories),
     )
-    wrong = [what for what, sound in damaged if not sound]
-    if wrong:
+    odd = [what for what, sound in damaged if not sound]
+    if odd:
         raise PayloadError(
-            f"{name} is damaged: its superblock has an impossible {wrong[0]}", hint="Fetch the image again."
+            _("{name} is damaged: its superblock has an impossible {field}").format(name=name, field=odd[0]),
+            hint=_("Fetch the image again."),
         )
     return Superblock(bytes_used, block_size, COMPRESSIONS[compression], inodes, created)
 
@@ -115,13 +129,18 @@ def inspect(source: Source, manifest: Optional[ImageFacts] = None) -> ImageFacts
     size = source.size if source.size is not None else superblock.padded
     if superblock.bytes_used > size:
         raise PayloadError(
-            f"{source.name} is truncated: it has {size} of {superblock.bytes_used} bytes", hint="Fetch the image again."
+            _("{name} is truncated: it has {size} of {expected} bytes").format(
+                name=source.name, size=size, expected=superblock.bytes_used
+            ),
+            hint=_("Fetch the image again."),
         )
     if manifest is not None:
         if source.size is not None and manifest.size != source.size:
             raise PayloadError(
-                f"{source.name} has {source.size} bytes where its manifest says {manifest.size}",
-                hint="Image and manifest must come from the same build.",
+                _("{name} has {size} bytes where its manifest says {expected}").format(
+                    name=source.name, size=source.size, expected=manifest.size
+                ),
+                hint=_("Image and manifest must come from the same build."),
             )
         return replace(manifest, compression=superblock.compression)
     facts = ImageFacts(nvr=nvr_of_name(source.file_name), size=size, compression=superblock.compression)
@@ -133,15 +152,15 @@ def nvr_of_name(file_name: str) -> str:
     stem = file_name
     while stem.endswith(SUFFIXES):
         stem = stem[: stem.rindex(".")]
-    return checked_nvr(stem, f"The file name {file_name}")
+    return checked_nvr(stem, _("The file name {name}").format(name=file_name))
 
 
 def checked_nvr(nvr: object, where: str) -> str:
     """``nvr`` when a volume and a boot entry can bear it as their name.  Raises PayloadError."""
     if not isinstance(nvr, str) or not NVR.fullmatch(nvr):
         raise PayloadError(
-            f"{where} is no usable name-version-release: {str(nvr)[:80]!r}",
-            hint="Letters, digits and . _ - are possible, as LVM has it, at most 120.",
+            _("{where} is no usable name-version-release: {nvr}").format(where=where, nvr=repr(str(nvr)[:80])),
+            hint=_("Letters, digits and . _ - are possible, as LVM has it, at most 120."),
         )
     return nvr
 
@@ -155,8 +174,10 @@ def _inspect_local(path: Path, facts: ImageFacts) -> ImageFacts:
         return facts
     # unsquashfs(1): 1 is a fatal error, a path that is not there is none.
     if listed.status == 1 and UNSUPPORTED not in listed.stderr:
-        said = (listed.stderr.strip().splitlines() or ["unsquashfs cannot read it"])[0]
-        raise PayloadError(f"{path} is damaged: {said}", hint="Fetch the image again.")
+        said = (listed.stderr.strip().splitlines() or [_("unsquashfs cannot read it")])[0]
+        raise PayloadError(
+            _("{path} is damaged: {said}").format(path=path, said=said), hint=_("Fetch the image again.")
+        )
     listing = listed.stdout
     entries = {words[5]: words for words in (line.split(None, 5) for line in listing.splitlines()) if len(words) == 6}
     if f"squashfs-root/{INNER_IMAGE}" in entries:
@@ -165,13 +186,16 @@ def _inspect_local(path: Path, facts: ImageFacts) -> ImageFacts:
     if entry is None:
         return facts
     if not entry[0].startswith("-") or not entry[2].isdigit() or int(entry[2]) > MAX_JSON:
-        raise _odd_json(f"{path}: ")
+        raise _odd_json(f"{path}: /{IMAGE_JSON}")
     shown = run(["unsquashfs", "-cat", path, IMAGE_JSON], check=False)
     return with_image_json(facts, shown.stdout.encode(), f"{path}") if shown.ok else facts
 
 
 def _odd_json(where: str) -> PayloadError:
-    return PayloadError(f"{where}/{IMAGE_JSON} is not a small plain file", hint="Build the image anew.")
+    return PayloadError(
+        _("{where} is not a small plain file").format(where=where),
+        hint=_("Build the image anew."),
+    )
 
 
 def with_image_json(facts: ImageFacts, data: bytes, name: str) -> ImageFacts:
@@ -180,15 +204,22 @@ def with_image_json(facts: ImageFacts, data: bytes, name: str) -> ImageFacts:
     try:
         fields = json.loads(data)
     except (ValueError, RecursionError) as exc:
-        raise PayloadError(f"{where} is not JSON", hint="Build the image anew.") from exc
+        raise PayloadError(_("{where} is not JSON").format(where=where), hint=_("Build the image anew.")) from exc
     if not isinstance(fields, dict) or fields.get("format") != 1:
-        raise PayloadError(f"{where} is not of format 1", hint="Use an installer as new as the image.")
+        raise PayloadError(
+            _("{where} is not of format 1").format(where=where), hint=_("Use an installer as new as the image.")
+        )
     texts = {key: fields.get(key, "") for key in ("kernel", "boot_args")}
     for key, value in texts.items():
         if not isinstance(value, str) or "\n" in value or "\0" in value:
-            raise PayloadError(f"{where}: {key} is not a line of text", hint="Build the image anew.")
+            raise PayloadError(
+                _("{where}: {key} is not a line of text").format(where=where, key=key), hint=_("Build the image anew.")
+            )
     if not KERNEL.fullmatch(texts["kernel"]):
-        raise PayloadError(f"{where}: {texts['kernel'][:80]!r} is no version of a kernel", hint="Build the image anew.")
+        raise PayloadError(
+            _("{where}: {text} is no version of a kernel").format(where=where, text=repr(texts["kernel"][:80])),
+            hint=_("Build the image anew."),
+        )
     nvr = checked_nvr(fields.get("nvr"), where)
     return replace(facts, nvr=nvr, kernel=texts["kernel"], boot_args=texts["boot_args"])
 
@@ -205,13 +236,14 @@ def inspect_mounted(root: Path, facts: ImageFacts) -> ImageFacts:
     try:
         # Not followed when it is a link: an absolute one would lead to a file of the installer.
         if file.is_symlink() or file.stat().st_size > MAX_JSON:
-            raise _odd_json("the image's ")
+            raise _odd_json(_("the image's /{file}").format(file=IMAGE_JSON))
         data = file.read_bytes()
     except FileNotFoundError:
         # An image that another tool built: its name stays that of the file or of the manifest.
         return facts
     except OSError as exc:
         raise PayloadError(
-            f"The image's /{IMAGE_JSON} cannot be read: {exc.strerror}", hint="Fetch the image again."
+            _("The image's /{file} cannot be read: {error}").format(file=IMAGE_JSON, error=exc.strerror),
+            hint=_("Fetch the image again."),
         ) from exc
-    return with_image_json(facts, data, "The image")
+    return with_image_json(facts, data, _("The image"))

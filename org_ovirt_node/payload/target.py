@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from org_ovirt_node.errors import StorageError
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.payload import ioctl
 from org_ovirt_node.payload.direct import ALIGNMENT, DirectFile
 from org_ovirt_node.rounding import round_up
@@ -23,15 +24,17 @@ log = logging.getLogger(__name__)
 HEAD = ALIGNMENT
 
 
-def storage_error(path: Path, what: str, exc: OSError) -> StorageError:
-    """``exc`` while ``path`` could not be written or read, as one sentence."""
+def storage_error(path: Path, wrong: str, exc: OSError, offset: int = 0) -> StorageError:
+    """``exc`` while ``path`` could not be written or read: ``wrong``, which is to be translated, with its values."""
     hints = {
-        errno.EIO: "The disk is failing: see 'dmesg', and use another one.",
-        errno.ENOSPC: "Free some space, or use a larger volume.",
-        errno.EBUSY: "It is in use: unmount or deactivate it.",
-        errno.EROFS: "It is read-only.",
+        errno.EIO: _("The disk is failing: see 'dmesg', and use another one."),
+        errno.ENOSPC: _("Free some space, or use a larger volume."),
+        errno.EBUSY: _("It is in use: unmount or deactivate it."),
+        errno.EROFS: _("It is read-only."),
     }
-    return StorageError(f"{path} {what}: {exc.strerror}", hint=hints.get(exc.errno or 0, ""))
+    return StorageError(
+        translated(wrong).format(path=path, offset=offset, error=exc.strerror), hint=hints.get(exc.errno or 0, "")
+    )
 
 
 class Target:
@@ -50,27 +53,31 @@ class Target:
         try:
             self.file = DirectFile(path, os.O_WRONLY | flags)
         except OSError as exc:
-            raise storage_error(path, "cannot be opened for writing", exc) from exc
+            raise storage_error(path, N_("{path} cannot be opened for writing: {error}"), exc) from exc
         self.fresh = fresh or self.file.is_regular
         self._head = mmap.mmap(-1, HEAD)
         try:
             self._prepare()
         except OSError as exc:
             self.close()
-            raise storage_error(path, "cannot be prepared", exc) from exc
+            raise storage_error(path, N_("{path} cannot be prepared: {error}"), exc) from exc
         except BaseException:
             self.close()
             raise
 
     def _prepare(self) -> None:
         if not (self.file.is_block or self.file.is_regular):
-            raise StorageError(f"{self.path} is neither a block device nor a file", hint="Name another target.")
+            raise StorageError(
+                _("{path} is neither a block device nor a file").format(path=self.path), hint=_("Name another target.")
+            )
         if not self.file.is_block:
             return
         if self.file.size < round_up(self.size, self.file.sector):
             raise StorageError(
-                f"{self.path} has {self.file.size} bytes, too few for an image of {self.size}",
-                hint="Use a larger volume.",
+                _("{path} has {size} bytes, too few for an image of {image_size}").format(
+                    path=self.path, size=self.file.size, image_size=self.size
+                ),
+                hint=_("Use a larger volume."),
             )
         if not self.fresh and not ioctl.discard(self.file.fd, 0, self.file.size):
             log.debug("%s cannot discard", self.path)
@@ -88,7 +95,9 @@ class Target:
             with memoryview(buffer) as view, view[:whole] as part:
                 self.file.write(part, offset)
         except OSError as exc:
-            raise storage_error(self.path, f"cannot be written at byte {offset}", exc) from exc
+            raise storage_error(
+                self.path, N_("{path} cannot be written at byte {offset}: {error}"), exc, offset
+            ) from exc
 
     def zeros(self, offset: int, length: int) -> None:
         """Make the range read as zeros."""
@@ -98,7 +107,9 @@ class Target:
         try:
             ioctl.zero_out(self.file.fd, offset, round_up(length, self.file.sector))
         except OSError as exc:
-            raise storage_error(self.path, f"cannot be written at byte {offset}", exc) from exc
+            raise storage_error(
+                self.path, N_("{path} cannot be written at byte {offset}: {error}"), exc, offset
+            ) from exc
 
     def finish(self, size: int) -> None:
         """Write the first bytes, and wait until all ``size`` bytes are on the device."""
@@ -110,7 +121,7 @@ class Target:
                 os.ftruncate(self.file.fd, size)
             os.fsync(self.file.fd)
         except OSError as exc:
-            raise storage_error(self.path, "cannot be written to its end", exc) from exc
+            raise storage_error(self.path, N_("{path} cannot be written to its end: {error}"), exc) from exc
 
     def close(self) -> None:
         """Close it; a second call does nothing."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from org_ovirt_node.errors import PayloadError, StorageError
+from org_ovirt_node.i18n import N_, _
 from org_ovirt_node.payload.direct import DirectFile
 from org_ovirt_node.payload.pipeline import Pipeline
 from org_ovirt_node.payload.source import Source, StartOver, Stream
@@ -56,7 +57,10 @@ def transfer(
     succeeded leaves the first 4096 bytes in their place.
     """
     if source.size is not None and source.size != size:
-        raise PayloadError(f"{source.name} has {source.size} bytes, not {size}", hint="Was the image replaced?")
+        raise PayloadError(
+            _("{name} has {size} bytes, not {expected}").format(name=source.name, size=source.size, expected=size),
+            hint=_("Was the image replaced?"),
+        )
     started = time.monotonic()
     for start in range(MAX_STARTS):
         try:
@@ -68,8 +72,10 @@ def transfer(
         except _WrongDigest as wrong:
             if not source.another(wrong):
                 raise
-            progress.detail(f"{wrong.message}; reading {source.name} instead")
-    raise PayloadError(f"{source.name} cannot be read in one go after {MAX_STARTS} starts")
+            progress.detail(_("{message}; reading {name} instead").format(message=wrong.message, name=source.name))
+    raise PayloadError(
+        _("{name} cannot be read in one go after {count} starts").format(name=source.name, count=MAX_STARTS)
+    )
 
 
 class _WrongDigest(PayloadError):
@@ -90,8 +96,10 @@ def _once(
             pipeline.run(progress)
             if expected and pipeline.sha256 != expected.lower():
                 raise _WrongDigest(
-                    f"{source.name} has the SHA-256 digest {pipeline.sha256}, not {expected.lower()}",
-                    hint="Fetch the image and its digest again.",
+                    _("{name} has the SHA-256 digest {sha256}, not {expected}").format(
+                        name=source.name, sha256=pipeline.sha256, expected=expected.lower()
+                    ),
+                    hint=_("Fetch the image and its digest again."),
                 )
             out.finish(pipeline.done)
             return pipeline, out.skipped
@@ -109,13 +117,15 @@ class _Readback(Stream):
             self.file = DirectFile(path)
             self.file.forget()
         except OSError as exc:
-            raise storage_error(path, "cannot be read back", exc) from exc
+            raise storage_error(path, N_("{path} cannot be read back: {error}"), exc) from exc
 
     def readinto(self, view: memoryview) -> int:
         try:
             count = self.file.readinto(view, self.offset)
         except OSError as exc:
-            raise storage_error(self.path, f"cannot be read back at byte {self.offset}", exc) from exc
+            raise storage_error(
+                self.path, N_("{path} cannot be read back at byte {offset}: {error}"), exc, self.offset
+            ) from exc
         self.offset += count
         return count
 
@@ -130,12 +140,17 @@ def read_back(target: Path, size: int, sha256: str, progress: Progress) -> None:
     """
     with closing(_Readback(target)) as stream:
         if stream.file.size < size:
-            raise StorageError(f"{target} gives back {stream.file.size} of {size} bytes")
+            raise StorageError(
+                _("{target} gives back {size} of {expected} bytes").format(
+                    target=target, size=stream.file.size, expected=size
+                )
+            )
         pipeline = Pipeline(stream, size, name=str(target), part=True)
         pipeline.run(progress)
     if pipeline.sha256 != sha256.lower():
         raise StorageError(
-            f"{target} does not give back what was written: its SHA-256 digest is {pipeline.sha256}, "
-            f"not {sha256.lower()}",
-            hint="The disk, its cable or the memory is at fault: test them, or use another disk.",
+            _("{target} does not give back what was written: its SHA-256 digest is {sha256}, not {expected}").format(
+                target=target, sha256=pipeline.sha256, expected=sha256.lower()
+            ),
+            hint=_("The disk, its cable or the memory is at fault: test them, or use another disk."),
         )

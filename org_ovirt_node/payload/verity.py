@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.errors import ImageError, PayloadError
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.payload.direct import BUFFER_SIZE
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.payload.manifest import BLOCK_SIZES, Verity
@@ -37,7 +38,7 @@ ALGORITHM = b"sha256"
 #: What device-mapper's names for verity devices begin with (cryptsetup, lib/libdevmapper.c).
 VIEW_UUID = "CRYPT-VERITY-"
 SYS_BLOCK = Path("/sys/class/block")
-INSTALL = "Install cryptsetup (Debian: cryptsetup-bin, Fedora: veritysetup)."
+INSTALL = N_("Install cryptsetup (Debian: cryptsetup-bin, Fedora: veritysetup).")
 
 
 def append_tree(image: Path, *, salt: str = "", uuid: str = "") -> Verity:
@@ -51,7 +52,10 @@ def append_tree(image: Path, *, salt: str = "", uuid: str = "") -> Verity:
     size, padded = image.stat().st_size, superblock.padded
     if not superblock.bytes_used <= size <= padded:
         raise ImageError(
-            f"{image} has {size} bytes where its squashfs ends at {padded}", hint="Start from a plain squashfs."
+            _("{image} has {size} bytes where its squashfs ends at {padded}").format(
+                image=image, size=size, padded=padded
+            ),
+            hint=_("Start from a plain squashfs."),
         )
     os.truncate(image, padded)
     digest = file_digest(image)
@@ -60,10 +64,12 @@ def append_tree(image: Path, *, salt: str = "", uuid: str = "") -> Verity:
     argv: list[Arg] = ["veritysetup", "format", image, image, "--hash=sha256", f"--salt={salt}", f"--uuid={uuid}"]
     argv += [f"--data-block-size={BLOCK}", f"--hash-block-size={BLOCK}"]
     argv += [f"--data-blocks={padded // BLOCK}", f"--hash-offset={padded}"]
-    done = run(argv, hint=INSTALL)
+    done = run(argv, hint=translated(INSTALL))
     found = ROOT_HASH.search(done.stdout)
     if not found:
-        raise ImageError(f"veritysetup gave no root hash for {image}", hint="Is its version at least 2.0?")
+        raise ImageError(
+            _("veritysetup gave no root hash for {image}").format(image=image), hint=_("Is its version at least 2.0?")
+        )
     return Verity(roothash=found[1], data_size=padded, hash_offset=padded, salt=salt, uuid=uuid)
 
 
@@ -73,7 +79,7 @@ def verify_file(image: Path, roothash: str, hash_offset: int) -> bool:
     ``image`` is a file or a block device.  Raises CommandError when veritysetup is missing.
     """
     argv: list[Arg] = ["veritysetup", "verify", image, image, roothash, f"--hash-offset={hash_offset}"]
-    return run(argv, check=False, hint=INSTALL).ok
+    return run(argv, check=False, hint=translated(INSTALL)).ok
 
 
 def read_tree(image: Path, size: int) -> Optional[Verity]:
@@ -95,11 +101,15 @@ def read_tree(image: Path, size: int) -> Optional[Verity]:
                 return None
             if len(head) < TREE_SUPERBLOCK.size:
                 raise _cut_off(image)
-            _, *version, uuid, algorithm, data_block, hash_block, blocks, salt_size, salt = TREE_SUPERBLOCK.unpack(head)
+            _signature, *version, uuid, algorithm, data_block, hash_block, blocks, salt_size, salt = (
+                TREE_SUPERBLOCK.unpack(head)
+            )
             sound = tuple(version) == TREE_VERSION and algorithm.rstrip(b"\0") == ALGORITHM
             sound = sound and salt_size <= len(salt) and data_block in BLOCK_SIZES and hash_block in BLOCK_SIZES
             if not sound or blocks * data_block != end:
-                raise PayloadError(f"{image} has a damaged hash tree", hint="Fetch the image again.")
+                raise PayloadError(
+                    _("{image} has a damaged hash tree").format(image=image), hint=_("Fetch the image again.")
+                )
             begin = round_up(end + TREE_SUPERBLOCK.size, hash_block)
             if size < begin + _tree_blocks(blocks, hash_block) * hash_block:
                 raise _cut_off(image)
@@ -107,7 +117,7 @@ def read_tree(image: Path, size: int) -> Optional[Verity]:
             file.seek(begin if blocks > 1 else 0)
             top = file.read(hash_block if blocks > 1 else data_block)
     except OSError as exc:
-        raise PayloadError(f"{image} cannot be read: {exc.strerror}") from exc
+        raise PayloadError(_("{image} cannot be read: {error}").format(image=image, error=exc.strerror)) from exc
     return Verity(
         roothash=hashlib.sha256(salt[:salt_size] + top).hexdigest(),
         data_size=end,
@@ -120,7 +130,9 @@ def read_tree(image: Path, size: int) -> Optional[Verity]:
 
 
 def _cut_off(image: Path) -> PayloadError:
-    return PayloadError(f"{image} is truncated: it ends in its hash tree", hint="Fetch the image again.")
+    return PayloadError(
+        _("{image} is truncated: it ends in its hash tree").format(image=image), hint=_("Fetch the image again.")
+    )
 
 
 def _tree_blocks(blocks: int, hash_block: int) -> int:
@@ -137,10 +149,12 @@ def with_tree(facts: ImageFacts, image: Path) -> ImageFacts:
     tree = read_tree(image, facts.size)
     found = (tree.roothash, tree.hash_offset) if tree else ("", 0)
     if facts.roothash and (facts.roothash, facts.hash_offset) != found:
+        wrong = _("{nvr} has the root hash {found}, and its manifest says {roothash}")
+        if not tree:
+            wrong = _("{nvr} has no hash tree, and its manifest says {roothash}")
         raise PayloadError(
-            f"{facts.nvr} has {f'the root hash {found[0]}' if tree else 'no hash tree'}, and its manifest says "
-            f"{facts.roothash}",
-            hint="Image and manifest must come from the same build.",
+            wrong.format(nvr=facts.nvr, found=found[0], roothash=facts.roothash),
+            hint=_("Image and manifest must come from the same build."),
         )
     return replace(facts, roothash=found[0], hash_offset=found[1])
 
