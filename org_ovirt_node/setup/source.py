@@ -21,6 +21,8 @@ LABELS = Path("/dev/disk/by-label")
 MOUNT = Path("/run/ovirt-node-ks")
 #: On the kernel command line; the first is Anaconda's.
 ARGUMENTS = ("inst.ks", "ovirt-node.ks")
+#: What the installer of oVirt Node 3 took there; an unattended one that asks for it must not sit at a question.
+LEGACY = ("storage_init", "storage_vol", "stateless", "uninstall", "reinstall", "firstboot", "standalone", "adminpw")
 ACCEPTED = "http://…, https://…, file:/PATH or cdrom:/PATH on the medium, hd:LABEL=NAME:/PATH"
 
 
@@ -44,6 +46,12 @@ class Kickstart:
 
 def from_command_line(line: str) -> Optional[Kickstart]:
     """What the kernel command line asks for; None when it asks for nothing.  Raises WrongUsage."""
+    for word in split(line):
+        if word.partition("=")[0] in LEGACY:
+            raise WrongUsage(
+                f"{word.partition('=')[0]} on the kernel command line is not supported",
+                hint="Give a kickstart, inst.ks=URL; a node is removed by what is installed over it.",
+            )
     found = [word for word in split(line) if word.partition("=")[0] in ARGUMENTS]
     if not found:
         return None

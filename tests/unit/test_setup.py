@@ -55,6 +55,12 @@ def test_a_kickstart_that_cannot_be_is_refused(line: str) -> None:
         from_command_line(line)
 
 
+@pytest.mark.parametrize("line", ["storage_init=/dev/sda inst.ks", "quiet uninstall", "stateless=1"])
+def test_what_an_earlier_installer_took_there_is_refused_by_name(line: str) -> None:
+    with pytest.raises(WrongUsage, match=r"^(storage_init|uninstall|stateless) on the kernel command line"):
+        from_command_line(line)
+
+
 def test_a_password_in_an_address_is_not_shown() -> None:
     assert "secret" not in Kickstart("https://user:secret@host/ks").shown
     assert Kickstart("https://host/ks").web and not Kickstart("/ks.cfg", "OEMDRV").web

@@ -30,6 +30,9 @@ def install_luks(context: Context) -> None:
         check_root(node, image)
         pv = node.shell.text(f"pvs --noheadings -o pv_name -S vg_name={VG}").strip()
         check_equal(node.shell.text(f"lsblk -dno TYPE {pv}"), "crypt", "what the PV is on")
+        swap = node.shell.text("swapon --noheadings --show=NAME")
+        kinds = node.shell.text(f"lsblk --noheadings --inverse --list -o TYPE {swap}").split()
+        check("crypt" in kinds, f"swap is not encrypted: {swap} is on {kinds}")
         held = node.shell.run(
             f"grep -rl {PASSPHRASE} /etc /boot /root /var/log /run/ovirt-node/layer", 120, check=False
         )
