@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,28 @@ def unmount(target: Path) -> None:
             f"{target} could not be unmounted: {wrong}",
             hint=f"See who uses it with 'fuser -vm {target}', then run this again.",
         )
+
+
+@contextmanager
+def watched(folder: Path) -> Iterator[Callable[[], None]]:
+    """What brings the file system that ``folder`` is on to its disk, and no other (syncfs(2)).
+
+    It raises OSError also for what could not be written since the begin of the block, when nobody waited for it.
+    Unmounting tells nobody of that, and an overlay does not know it of its upper side: call it for a folder of the
+    upper side's own file system, before what depends on it becomes visible.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def flush() -> None:
+        if libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
+    try:
+        yield flush
+    finally:
+        os.close(descriptor)
 
 
 def fstype_of(device: Arg) -> str:

@@ -369,6 +369,8 @@ class Installation:
         options = self._arguments()
         entry = bls.layer_entry(self.layer, self.facts.nvr, self.kernel.version, options, self.machine_id)
         os.sync()
+        # Which tells nobody of a disk that has refused something.
+        self.node.flush()
         files.write_durably(bls.entry_path(boot, self.layer), entry.render().encode())
         config = grubcfg.render_config(self.request.bootloader.timeout, options, self.created.environment)
         files.publish_first(boot, self.grub.folder, self.layer, config)

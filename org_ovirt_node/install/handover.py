@@ -24,7 +24,7 @@ from org_ovirt_node.install.root import OVERLAY_WORK, UPPER, NodeRoot, copy_attr
 from org_ovirt_node.kickstart.model import InstallRequest
 from org_ovirt_node.layout.model import Firmware
 from org_ovirt_node.layout.policy import layer_name, volume_options
-from org_ovirt_node.mounts import bound, mounted
+from org_ovirt_node.mounts import bound, mounted, watched
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
 from org_ovirt_node.steps import Step
@@ -101,7 +101,9 @@ class Handover(Installation):
             (root / folder).mkdir(parents=True, exist_ok=True)
         self._bring_mounts(root)
         self._seed(tree, root)
-        self.node = NodeRoot(tree=tree, layer=self.bare, root=root)
+        folders = (self.bare, *(root / place.lstrip("/") for place in self._places()))
+        flushes = tuple(self.stack.enter_context(watched(folder)) for folder in folders)
+        self.node = NodeRoot(tree=tree, layer=self.bare, root=root, flushes=flushes)
         self._cover(tree, root, work)
         self._find_boot_files()
 
@@ -120,9 +122,14 @@ class Handover(Installation):
             run(["mount", "--rbind", "--make-rslave", child.target, target])
             self.stack.callback(run, ["umount", "--recursive", target])
 
-    def _seed(self, tree: Path, root: Path) -> None:
+    def _places(self) -> list[str]:
+        """/boot, and the mount points of the volumes but for the layer's."""
         places = sorted(volume.request.mountpoint for volume in self.created.volumes if volume.request.mountpoint)
-        for place in ["/boot", *(place for place in places if place != "/")]:
+        return ["/boot", *(place for place in places if place != "/")]
+
+    def _seed(self, tree: Path, root: Path) -> None:
+        places = self._places()
+        for place in places:
             below = [other for other in places if other.startswith(place + "/")]
             seed(tree, place, root / place.lstrip("/"), below)
 

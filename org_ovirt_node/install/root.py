@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from org_ovirt_node.errors import PayloadError
 from org_ovirt_node.inside import inside
-from org_ovirt_node.mounts import chroot_ready, fstype_of, loop_device, mounted, overlaid
+from org_ovirt_node.mounts import chroot_ready, fstype_of, loop_device, mounted, overlaid, watched
 from org_ovirt_node.payload.facts import LIVEOS, TREE, ImageFacts
 from org_ovirt_node.payload.squashfs import inspect_mounted
 from org_ovirt_node.payload.verity import view
@@ -31,15 +31,24 @@ UPPER, OVERLAY_WORK = "upper", "work"
 
 @dataclass(frozen=True)
 class NodeRoot:
-    """Where the parts are mounted; ``tree`` is the image's own root tree, read-only, ``root`` the overlay."""
+    """Where the parts are mounted; ``tree`` is the image's own root tree, read-only, ``root`` the overlay.
+
+    ``flushes`` bring the layer and the volumes below ``root`` to their disks, each as mounts.watched() says.
+    """
 
     tree: Path
     layer: Path
     root: Path
+    flushes: tuple[Callable[[], None], ...] = ()
 
     @property
     def upper(self) -> Path:
         return self.layer / UPPER
+
+    def flush(self) -> None:
+        """Bring layer and volumes to their disks.  Raises OSError for whatever did not get there since the begin."""
+        for flush in self.flushes:
+            flush()
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,7 @@ def node_root(image: str, layer: Mount, mounts: Sequence[Mount], *, work: Path, 
         copy_attributes(tree, base / UPPER)
         stack.enter_context(overlaid([tree], base / UPPER, base / OVERLAY_WORK, root))
         ordered = sorted(mounts, key=lambda mount: mount.mountpoint)
+        flushes = [stack.enter_context(watched(base))]
         for mount in ordered:
             target = inside(root, mount.mountpoint)
             # As fstab has them, so that a wrong option shows now; but what is filled can be written to.
@@ -108,8 +118,9 @@ def node_root(image: str, layer: Mount, mounts: Sequence[Mount], *, work: Path, 
             stack.enter_context(mounted(mount.device, target, fstype=mount.fstype, options=options, hint=hint))
             below = [other.mountpoint for other in ordered if other.mountpoint.startswith(mount.mountpoint + "/")]
             seed(tree, mount.mountpoint, target, below)
+            flushes.append(stack.enter_context(watched(target)))
         stack.enter_context(chroot_ready(root))
-        yield NodeRoot(tree=tree, layer=base, root=root)
+        yield NodeRoot(tree=tree, layer=base, root=root, flushes=tuple(flushes))
 
 
 def copy_attributes(source: Path, target: Path) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from org_ovirt_node.errors import StorageError
 from org_ovirt_node.install.root import NO_REPLAY, OVERLAY_WORK, UPPER, image_tree
-from org_ovirt_node.mounts import fstype_of, mounted, overlaid
+from org_ovirt_node.mounts import fstype_of, mounted, overlaid, watched
 from org_ovirt_node.node.layers import NodeState, image_of
 from org_ovirt_node.node.places import Places
 
@@ -41,11 +42,19 @@ def looked_at(node: NodeState, layer: str, places: Places, work: Path) -> Iterat
 
 @contextmanager
 def changed(node: NodeState, layer: str, places: Places, work: Path) -> Iterator[tuple[Path, Path]]:
-    """The same, to be written to."""
+    """The same, to be written to; at the end of the block all of it is on the disk.  Raises StorageError."""
     device = device_of(node, layer, places)
     with (
         image_tree(device_of(node, image_of(layer), places), work) as tree,
         mounted(device, work / "layer", fstype=fstype_of(device)) as base,
+        watched(base) as flush,
         overlaid([tree], base / UPPER, base / OVERLAY_WORK, work / "root") as root,
     ):
         yield tree, root
+        try:
+            flush()
+        except OSError as exc:
+            raise StorageError(
+                f"what was written to {layer} has not come to its disk: {exc.strerror}",
+                hint="'dmesg' tells of errors of a disk, 'lvs' of a pool that is full.",
+            ) from exc

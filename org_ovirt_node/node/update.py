@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.errors import NodeError, StorageError
 from org_ovirt_node.install.root import OVERLAY_WORK, UPPER, copy_attributes, image_tree, inspected
 from org_ovirt_node.kickstart.model import NodeSection
-from org_ovirt_node.mounts import mounted, overlaid
+from org_ovirt_node.mounts import mounted, overlaid, watched
 from org_ovirt_node.node import (
     bootstate,
     carry,
@@ -93,6 +94,8 @@ class Update:
     tree: Path
     root: Path
     upper: Path
+    #: See mounts.watched().
+    flush_layer: Callable[[], None]
     kernel: files.KernelFiles
     host: dict[str, HostFile]
     options: str
@@ -260,6 +263,7 @@ class Update:
         work = self.places.work
         self.tree = self.mounts.enter_context(image_tree(os.fspath(self.device(self.facts.nvr)), work))
         base = self.mounts.enter_context(mounted(device, work / "layer", fstype=node.layer_fstype))
+        self.flush_layer = self.mounts.enter_context(watched(base))
         self.upper = base / UPPER
         for name in (UPPER, OVERLAY_WORK):
             (base / name).mkdir()
@@ -349,6 +353,8 @@ class Update:
     def release(self) -> None:
         """Unmount the new root, so that all of it is on the disk before anything can boot it (umount(2) writes it)."""
         self.machine_id = (self.root / "etc/machine-id").read_text(encoding="ascii", errors="replace").strip()
+        # A pool that ran full, or a disk with errors, has lost what was written since without anybody being told.
+        self.flush_layer()
         self.mounts.close()
 
     def entry(self) -> None:

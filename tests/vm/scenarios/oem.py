@@ -5,11 +5,9 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 
-from org_ovirt_node.mounts import loop_device, mounted
 from tests.vm import artefacts
 from tests.vm.artefacts import NodeImage
 from tests.vm.errors import check, check_equal
-from tests.vm.installer import running_installer
 from tests.vm.qemu import Disk
 from tests.vm.scenario import Context, scenario
 from tests.vm.steps import (
@@ -21,19 +19,15 @@ from tests.vm.steps import (
     booted_node,
     check_fstab,
     check_root,
-    install_node,
-    kickstart,
     lvs,
-    provide_payload,
 )
+from tests.vm.vendor import larger_copy, vendor_disk
 
 MADE = 8 * GIB
 LARGER = 4 * MADE
-FILE = "/scratch/oem.raw"
 #: What the vendor's kickstart leaves to the customer.
 LEFT_OUT = ("rootpw", "network")
 NAMES = ("first.example.org", "second.example.org")
-OPTIONS = f"--disk-image {FILE},{MADE // GIB}GiB --grow-on-first-boot --firmware both"
 #: What differs from machine to machine, each by the command that shows it.
 IDENTITY = {
     "machine-id": "cat /etc/machine-id",
@@ -64,26 +58,11 @@ class Copy:
 
 def make(context: Context, image: NodeImage) -> list[Disk]:
     """The image, made once and copied to two larger disks."""
-    scratch = artefacts.blank_disk(context.folder / "scratch.raw", MADE + 2 * GIB)
-    subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", str(scratch)], check=True)
-    with running_installer(context.folder) as installer:
-        url = provide_payload(installer, image.path, context.folder)
-        text = kickstart(url)
-        text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(LEFT_OUT))
-        link = installer.attach(Disk(scratch, "scratch"))
-        installer.shell.run(f"mkdir -p /scratch && mount {link} /scratch")
-        install_node(installer, context, text, options=OPTIONS)
-        installer.shell.run("umount /scratch", 120)
-        installer.power_off()
-    disks = []
-    with loop_device(scratch) as loop, mounted(loop, context.folder / "mnt") as folder:
-        for name in ("first", "second"):
-            file = context.folder / f"{name}.raw"
-            subprocess.run(["cp", "--sparse=always", str(folder / "oem.raw"), str(file)], check=True)
-            subprocess.run(["truncate", "-s", str(LARGER), str(file)], check=True)
-            disks.append(Disk(file, name, properties={"bootindex": 1}))
-    scratch.unlink()
-    return disks
+    made = vendor_disk(context, image, MADE, "both", LEFT_OUT)
+    names = ("first", "second")
+    copies = [larger_copy(made, context.folder / f"{name}.raw", LARGER) for name in names]
+    made.unlink()
+    return [Disk(file, name, properties={"bootindex": 1}) for file, name in zip(copies, names)]
 
 
 def medium(context: Context) -> Disk:
