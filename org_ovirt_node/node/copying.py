@@ -6,15 +6,21 @@ SELinux labels and POSIX ACLs are extended attributes (xattr(7)), so they go alo
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import stat
 from pathlib import Path
 
+from org_ovirt_node.boot.files import LABEL
 from org_ovirt_node.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 #: Overlayfs keeps its own state in these; they mean something in its own upper folder only.
 OVERLAY_ATTRIBUTES = ("trusted.overlay.", "user.overlay.")
+#: The running SELinux policy does not know a label, or does not let it be set.
+LABEL_REFUSED = (errno.EINVAL, errno.EACCES)
 #: A file system without extended attributes, or without this kind of them, is no reason to stop.
 UNSUPPORTED = (errno.ENOTSUP, errno.EPERM, errno.ENODATA)
 
@@ -31,7 +37,10 @@ def copy_attributes(source: Path, target: Path) -> None:
         try:
             os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
         except OSError as exc:
-            if exc.errno not in UNSUPPORTED:
+            if name == LABEL and exc.errno in LABEL_REFUSED:
+                # Of another image's policy: the file keeps the label that it was made with.
+                log.warning("the running SELinux policy refuses the label of %s", source)
+            elif exc.errno not in UNSUPPORTED:
                 raise
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
 

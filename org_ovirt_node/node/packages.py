@@ -7,16 +7,21 @@ or a newer one.  /var is shared, so the folder is there whatever layer runs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from org_ovirt_node.boot.files import LABEL
 from org_ovirt_node.errors import CommandError, NodeError
+from org_ovirt_node.image import labels
 from org_ovirt_node.image.compare import compare_packages, packages_of
+from org_ovirt_node.inside import inside
 from org_ovirt_node.mounts import bound, mounted
 from org_ovirt_node.node import journal
+from org_ovirt_node.node.copying import attribute_names
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.run import run
 
@@ -38,6 +43,7 @@ INSTALLED = {
     RPM: ["rpm", "--query", "--queryformat", f"{EVR}\\n"],
     DEB: ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Version}\\n"],
 }
+LISTED = {RPM: ["rpm", "--query", "--list"], DEB: ["dpkg-query", "--listfiles"]}
 #: The administrator's configuration stays: /etc has been merged already (dpkg(1), rpm(8)).
 INSTALL = {
     RPM: ["rpm", "--upgrade"],
@@ -190,3 +196,27 @@ def _install(kind: str, chosen: list[Package], root: Path) -> None:
             f"the kept packages cannot be installed beside the new image ({names}): {last}",
             hint="Get versions that fit it, or take them out of /var/lib/ovirt-node/packages.",
         ) from exc
+
+
+def label(chosen: tuple[Package, ...], root: Path) -> str:
+    """Give the files of ``chosen`` in the new layer at ``root`` the SELinux labels of its own policy.
+
+    Their managers saw no SELinux in there: files of theirs have got the labels of their folders.  Returns what went
+    wrong: the running policy may not know a label, and that is no reason to go without the new image.
+    """
+    contexts = labels.file_contexts(root)
+    if contexts is None or LABEL not in attribute_names(root / "usr"):
+        return ""
+    listed: list[str] = []
+    for kind in QUERY:
+        names = [package.name for package in chosen if package.kind == kind]
+        if names:
+            listed += run([*LISTED[kind], *names], root=root).stdout.splitlines()
+    places = {inside(root, path, follow=False) for path in listed if path.startswith("/")}
+    paths = sorted(f"/{place.relative_to(root)}" for place in places if place != root and os.path.lexists(place))
+    argv = ["setfiles", "-F", "-0", "-f", "-", f"/{contexts}"]
+    done = run(argv, root=root, input="".join(f"{path}\0" for path in paths), check=False)
+    if done.ok:
+        return ""
+    said = (done.stderr or done.stdout).strip().splitlines()[-1:]
+    return f"labels of kept packages were refused ({', '.join(said)}): run 'restorecon -RF /etc /usr' after the reboot"

@@ -292,6 +292,8 @@ class Update:
         said = carry.carry(self.places, self.root, self.request.keep)
         if self.prepared.packages:
             said += packages.install(self.prepared.packages, self.places, self.root)
+            wrong = packages.label(self.prepared.packages, self.root)
+            self.journal.conflicts += [{"path": "/usr", "text": wrong, "beside": ""}] if wrong else []
         for line in said:
             self.progress.detail(line)
         self._add_to_shared(self.tree, self.ids)

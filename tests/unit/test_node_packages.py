@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 import pytest
 
+from org_ovirt_node.boot.files import LABEL
 from org_ovirt_node.errors import CommandError, NodeError
 from org_ovirt_node.node import packages
 from org_ovirt_node.node.packages import Package
@@ -173,6 +174,35 @@ def test_failures_row_8_what_the_image_lacks_is_installed(
     ]
     assert said == ["the kept package hook 0:1-1 was installed", "the kept package tool 2 was installed"]
     assert str(root) not in Path("/proc/self/mountinfo").read_text(), "something is left mounted"
+
+
+@pytest.mark.parametrize(("labelled", "refused"), [(True, ""), (True, "setfiles: EINVAL"), (False, "")])
+def test_failures_row_7_what_packages_bring_gets_the_labels_of_the_new_image(
+    root: Path, monkeypatch: pytest.MonkeyPatch, labelled: bool, refused: str
+) -> None:
+    """Their managers see no SELinux in the new layer, and let files have the labels of their folders."""
+    write(root, {"usr/bin/tool": "x", "etc/selinux/config": "SELINUXTYPE=default\n", "usr/sbin/setfiles": ""})
+    write(root, {"etc/selinux/default/contexts/files/file_contexts": "", "etc/tool.conf": "x"})
+    (root / "bin").symlink_to("usr/bin")
+    calls: list[tuple[list[str], str]] = []
+
+    def answer(argv: Sequence[Any], *, root: Path, input: str = "", **_: Any) -> Completed:
+        words = [str(word) for word in argv]
+        calls.append((words, input))
+        if words[0] == "setfiles":
+            return Completed(tuple(words), int(bool(refused)), "", refused)
+        text = "/.\n/bin\n/bin/tool\n/gone\ndiverted by x\n" if words[0] == "dpkg-query" else "/etc/tool.conf\n"
+        return Completed(tuple(words), 0, text, "")
+
+    monkeypatch.setattr(packages, "run", answer)
+    monkeypatch.setattr(packages, "attribute_names", lambda _: [LABEL] if labelled else [])
+    said = packages.label((DEB, RPM), root)
+    assert ("EINVAL" in said and "restorecon" in said) == bool(refused)
+    if not labelled:
+        assert not calls and not said
+        return
+    assert [words[-1] for words, _ in calls[:2]] == ["hook", "tool"]
+    assert calls[2][1] == "/bin\0/etc/tool.conf\0/usr/bin/tool\0"
 
 
 @pytest.mark.parametrize(

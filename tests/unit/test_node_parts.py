@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -233,6 +234,24 @@ def test_a_copy_has_owner_mode_times_links_and_attributes(tmp_path: Path) -> Non
     assert os.readlink(target / "link") == "/nowhere"  # noqa: PTH115 - what is written in it
     assert (target / "pipe").is_fifo()
     assert (target / "deep").stat().st_mtime_ns == (source / "deep").stat().st_mtime_ns
+
+
+@pytest.mark.parametrize(("name", "goes_on"), [("security.selinux", True), ("user.kept", False)])
+def test_failures_row_7_a_label_that_the_running_policy_refuses_ends_no_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, goes_on: bool
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    (tmp_path / "source").write_text("x")
+    os.setxattr(tmp_path / "source", name, b"of another policy\0")
+    monkeypatch.setattr(os, "setxattr", refuse)
+    if goes_on:
+        copying.copy_one(tmp_path / "source", tmp_path / "target")
+        assert (tmp_path / "target").read_text() == "x"
+    else:
+        with pytest.raises(StorageError, match="could not be copied"):
+            copying.copy_one(tmp_path / "source", tmp_path / "target")
 
 
 def test_shared_volumes_get_what_is_new_and_lose_nothing(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.vm import artefacts
 from tests.vm.errors import check, check_equal
 from tests.vm.scenario import Context, scenario
+from tests.vm.scenarios.upgrade_images import check_package, make_package
 from tests.vm.steps import AUTOMATIC, READ_IMAGE, Node, booted_node, installed, target_disk
 from tests.vm.upgrades import MEDIUM, check_health, check_runs, medium, prepare, reboot, update
 
@@ -35,20 +36,23 @@ def check_enforced(node: Node, layer: str) -> None:
 def selinux_enforcing(context: Context) -> None:
     """With the policy enforced a node installs, upgrades and rolls back: nothing is denied, and labels are right."""
     old, new = artefacts.node_image(), artefacts.node_image("2")
+    package = make_package(context.folder)
     target = target_disk(context)
     with installed(context, old, target, disks=f"{AUTOMATIC}selinux --enforcing\n", arguments=EVERY_DENIAL):
         pass
     with booted_node(context, target, limit=LIMIT) as node:
-        node.machine.attach(medium(context, new))
+        node.machine.attach(medium(context, new, more={package.name: package}))
         prepare(node)
         node.shell.run(f"umount {MEDIUM} && {AS_USR}")
         check_enforced(node, f"{old.nvr}+1")
         node.shell.run("echo mine > /etc/mine.conf && mkdir -p /opt/tool && echo tool > /opt/tool/file")
         node.shell.run("useradd --create-home ann")
+        node.shell.run(f"install -D -t /var/lib/ovirt-node/packages {MEDIUM}/{package.name}")
         update(node, new, "--keep /opt/tool")
         reboot(node)
         check_enforced(node, f"{new.nvr}+1")
         check_equal(node.shell.text("cat /etc/mine.conf /opt/tool/file"), "mine\ntool", "the user's files")
+        check_package(node)
         check_health(node)
         node.shell.run("nodectl rollback")
         reboot(node)

@@ -38,6 +38,8 @@ def make_package(folder: Path) -> Path:
         ("DEBIAN/conffiles", "/etc/kept-tool.conf\n"),
         ("etc/kept-tool.conf", "the package's\n"),
         ("usr/lib/kept-tool/file", "tool\n"),
+        # Of another SELinux type than its folders are made in.
+        ("usr/lib/kept-tool/bin/tool", "tool\n"),
         ("var/lib/kept-tool/state", "new\n"),
     ):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
