@@ -7,6 +7,7 @@ import pwd
 from pathlib import Path
 
 from org_ovirt_node.errors import NodeError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.inside import inside, place_for_file
 from org_ovirt_node.kickstart.model import SshKeyRequest, SystemRequest, UserRequest
 from org_ovirt_node.run import run
@@ -46,8 +47,8 @@ def _add(root: Path, user: UserRequest, again: bool) -> None:
         return
     if user.name in _names(root, "passwd"):
         raise NodeError(
-            f"the kickstart's user {user.name} exists in the image already",
-            hint="Choose another name, or give it an SSH key with 'sshkey'.",
+            _("the kickstart's user {name} exists in the image already").format(name=user.name),
+            hint=_("Choose another name, or give it an SSH key with 'sshkey'."),
         )
     known = _names(root, "group")
     for group in user.groups:
@@ -78,7 +79,7 @@ def _passwords(root: Path, users: list[UserRequest], encrypted: bool) -> None:
         root=root,
         input=lines,
         secrets=[user.password for user in users],
-        hint="See 'rootpw' and 'user' in the kickstart.",
+        hint=_("See 'rootpw' and 'user' in the kickstart."),
     )
 
 
@@ -102,6 +103,6 @@ def _entry(root: Path, name: str) -> pwd.struct_passwd:
         if len(fields) == 7 and fields[0] == name:
             return pwd.struct_passwd((name, fields[1], int(fields[2]), int(fields[3]), *fields[4:]))
     raise NodeError(
-        f"'sshkey' names the user {name}, who is neither in the image nor in the kickstart",
-        hint="Add a 'user' line for it.",
+        _("'sshkey' names the user {name}, who is neither in the image nor in the kickstart").format(name=name),
+        hint=_("Add a 'user' line for it."),
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from org_ovirt_node.errors import BootError, LayoutError, StorageError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.units import human_size
 from org_ovirt_node.layout.model import Firmware, ImageVolume, Layout, Partition, Role, ThinPool, Volume, VolumeGroup
 from org_ovirt_node.layout.policy import EXTENT, layer_name
@@ -66,7 +67,9 @@ def top_mount(found: Sequence[Mounted], target: Path) -> Mounted:
     """The mount that is seen at ``target``.  Raises StorageError when nothing is mounted there."""
     at = [mount for mount in found if mount.target == target]
     if not at:
-        raise StorageError(f"nothing is mounted at {target}", hint="Has the partitioning been done?")
+        raise StorageError(
+            _("nothing is mounted at {target}").format(target=target), hint=_("Has the partitioning been done?")
+        )
     return at[-1]
 
 
@@ -117,7 +120,7 @@ def parse_lsblk(text: str) -> dict[str, BlockDevice]:
     try:
         take(json.loads(text)["blockdevices"], None)
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise StorageError("lsblk's report could not be read", hint="Run 'lsblk --json' to see it.") from exc
+        raise StorageError(_("lsblk's report could not be read"), hint=_("Run 'lsblk --json' to see it.")) from exc
     return found
 
 
@@ -150,8 +153,8 @@ def volume_of(device: str) -> lvm.LogicalVolume:
     rows = lvm.parse_rows(asked.stdout, "lv") if asked.ok else []
     if not rows:
         raise StorageError(
-            f"the root file system is on {device}, which is no logical volume",
-            hint="Use 'autopart --type=thinp', or put / on a thin volume.",
+            _("the root file system is on {device}, which is no logical volume").format(device=device),
+            hint=_("Use 'autopart --type=thinp', or put / on a thin volume."),
         )
     return lvm.parse_volume(rows[0])
 
@@ -167,14 +170,16 @@ def adopt(root: Path, image: ImageFacts, firmware: tuple[Firmware, ...]) -> Adop
     pool = next((volume for volume in group.volumes if volume.name == layer.pool), None)
     if pool is None:
         raise LayoutError(
-            f"the volume {layer.vg}/{layer.name} of the root file system is not thin",
-            hint="Use 'autopart --type=thinp', or 'logvol / --thin --poolname='.",
+            _("the volume {vg}/{name} of the root file system is not thin").format(vg=layer.vg, name=layer.name),
+            hint=_("Use 'autopart --type=thinp', or 'logvol / --thin --poolname='."),
         )
     needed = round_up(image.size, group.extent_size or EXTENT)
     if needed > group.free:
         raise LayoutError(
-            f"the image needs {human_size(needed)}, and the VG {group.name} has {human_size(group.free)} free",
-            hint="Make the thin pool or other volumes smaller, or add a disk.",
+            _("the image needs {needed}, and the VG {name} has {free} free").format(
+                needed=human_size(needed), name=group.name, free=human_size(group.free)
+            ),
+            hint=_("Make the thin pool or other volumes smaller, or add a disk."),
         )
     devices = block_devices()
     parts = _partitions(found, devices, root)
@@ -248,8 +253,8 @@ def _partition(mount: Mounted, devices: dict[str, BlockDevice], role: Role, moun
     number = partition_number(device.kname) if device else 0
     if device is None or not number:
         raise BootError(
-            f"{mountpoint} is on {mount.source}, which is no partition",
-            hint="GRUB can write its environment block only on a plain partition: give it one.",
+            _("{mountpoint} is on {source}, which is no partition").format(mountpoint=mountpoint, source=mount.source),
+            hint=_("GRUB can write its environment block only on a plain partition: give it one."),
         )
     disk = device.disks[-1]
     return MadePartition(
@@ -272,14 +277,14 @@ def make_image_volume(layout: Layout) -> None:
     group = lvm.group(layout.vg.name)
     for name in (layout.image.name, layer_name(layout.image.name)):
         if group.find(name) is not None and not any(have.is_layer and have.name == name for have in layout.volumes):
-            raise StorageError(taken(group.name, name), hint="Remove it, or install another image.")
+            raise StorageError(taken(group.name, name), hint=_("Remove it, or install another image."))
     lvm.create_linear(group.name, layout.image.name, layout.image.size, ())
     settle()
 
 
 def taken(vg: str, name: str) -> str:
     """The sentence for a volume that would have to be made and is there already."""
-    return f"the volume group {vg} has a volume {name} already"
+    return _("the volume group {vg} has a volume {name} already").format(vg=vg, name=name)
 
 
 def carry_over(bare: Path, upper: Path, tree: Path, *, leave: Sequence[str] = ()) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from org_ovirt_node.errors import NodeError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.units import human_size, parse_size
 
 #: Less has no room for a partition table and one partition.
@@ -37,7 +38,10 @@ def parse(arguments: Sequence[str]) -> tuple[DiskImage, ...]:
     for argument in arguments:
         image = _parse(argument)
         if image.disk in found:
-            raise NodeError(f"two disk images would be called {image.disk}", hint="Give the files different names.")
+            raise NodeError(
+                _("two disk images would be called {name}").format(name=image.disk),
+                hint=_("Give the files different names."),
+            )
         found[image.disk] = image
     return tuple(found.values())
 
@@ -47,20 +51,28 @@ def _parse(argument: str) -> DiskImage:
     if not comma or Path(argument).is_file():
         path, size = Path(argument).absolute(), 0
         if not path.is_file():
-            what = "is no regular file" if path.exists() else "is not there"
-            raise NodeError(f"the disk image {path} {what}", hint="Add ',SIZE' (as ',20GiB') to have it made.")
+            wrong = _("the disk image {path} is no regular file")
+            if not path.exists():
+                wrong = _("the disk image {path} is not there")
+            raise NodeError(
+                wrong.format(path=path),
+                hint=_("Add ',SIZE' (as ',20GiB') to have it made."),
+            )
     else:
         path, size = Path(name).absolute(), _size(argument, text)
         if path.exists():
             _check_same(path, size)
             size = 0
         elif not path.parent.is_dir():
-            raise NodeError(f"the folder {path.parent} of the disk image is not there", hint="Make it first.")
+            raise NodeError(
+                _("the folder {folder} of the disk image is not there").format(folder=path.parent),
+                hint=_("Make it first."),
+            )
     disk = path.name.split(".", 1)[0]
     if not _NAME.fullmatch(disk):
         raise NodeError(
-            f"the disk image {path} gives its disk no name that can be used",
-            hint="Its file name up to the first dot must be letters, digits and _ + -, as in node.raw.",
+            _("the disk image {path} gives its disk no name that can be used").format(path=path),
+            hint=_("Its file name up to the first dot must be letters, digits and _ + -, as in node.raw."),
         )
     return DiskImage(disk, path, size)
 
@@ -71,17 +83,23 @@ def _size(argument: str, text: str) -> int:
     except ValueError as error:
         raise NodeError(f"--disk-image {argument}: {error}") from error
     if size < LEAST:
-        raise NodeError(f"--disk-image {argument}: the size is less than {human_size(LEAST)}")
+        raise NodeError(
+            _("--disk-image {argument}: the size is less than {least}").format(
+                argument=argument, least=human_size(LEAST)
+            )
+        )
     return size
 
 
 def _check_same(path: Path, size: int) -> None:
     if not path.is_file():
-        raise NodeError(f"the disk image {path} is no regular file", hint="Name a file.")
+        raise NodeError(_("the disk image {path} is no regular file").format(path=path), hint=_("Name a file."))
     if path.stat().st_size != size:
         raise NodeError(
-            f"the disk image {path} exists and has {path.stat().st_size} bytes, not {size}",
-            hint="Remove it, or leave the size out to use it as it is.",
+            _("the disk image {path} exists and has {have} bytes, not {size}").format(
+                path=path, have=path.stat().st_size, size=size
+            ),
+            hint=_("Remove it, or leave the size out to use it as it is."),
         )
 
 
@@ -98,8 +116,10 @@ def _make(path: Path, size: int) -> None:
             os.close(descriptor)
     except OSError as error:
         raise NodeError(
-            f"the disk image {path} of {human_size(size)} cannot be made: {error.strerror}",
-            hint="Take a size that its file system can hold, and a folder that can be written.",
+            _("the disk image {path} of {size} cannot be made: {error}").format(
+                path=path, size=human_size(size), error=error.strerror
+            ),
+            hint=_("Take a size that its file system can hold, and a folder that can be written."),
         ) from error
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from org_ovirt_node.boot import bls, cmdline, efi, files, grubcfg, hostfiles, hostinitrd, loader, network, reachable
 from org_ovirt_node.errors import LayoutError
 from org_ovirt_node.firstboot import record
-from org_ovirt_node.i18n import N_
+from org_ovirt_node.i18n import N_, _
 from org_ovirt_node.install import accounts, labels, scripts, system, texts
 from org_ovirt_node.install.options import Options, running_firmware
 from org_ovirt_node.install.root import Mount, NodeRoot, image_tree, inspected, node_root
@@ -88,7 +88,7 @@ class Installation:
         self._connect()
         if not self.options.images:
             for disk in multipath.assemble():
-                self.progress.detail(f"multipath: a device for the paths to the disk with {disk}")
+                self.progress.detail(_("multipath: a device for the paths to the disk with {disk}").format(disk=disk))
         self.handle = scan.open_blivet(self.options.images)
         if self.options.images:
             self.stack.callback(self.handle.devicetree.teardown_disk_images)
@@ -115,14 +115,11 @@ class Installation:
             file=self.request.file,
         )
         if self.options.first_boot and any(part.encryption for part in self.layout.partitions):
-            raise LayoutError(
-                "an encrypted disk that is copied has the same key in every copy",
-                hint="Leave --encrypted out, or --grow-on-first-boot.",
-            )
+            hint = _("Leave --encrypted out, or --grow-on-first-boot.")
+            raise LayoutError(_("an encrypted disk that is copied has the same key in every copy"), hint=hint)
         if self.layout.arrays and self.options.images:
-            raise LayoutError(
-                "a disk image is one disk, and a mirror needs two", hint="Take the raid lines out of the kickstart."
-            )
+            hint = _("Take the raid lines out of the kickstart.")
+            raise LayoutError(_("a disk image is one disk, and a mirror needs two"), hint=hint)
         if self.payload.manifest:
             check_disks(self.payload.manifest, (disk.size for disk in self.layout.disks))
         scan.check_vg_name(self.layout.vg.name)

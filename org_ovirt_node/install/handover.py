@@ -15,7 +15,7 @@ from pathlib import Path
 from org_ovirt_node.boot import efi, netroot
 from org_ovirt_node.boot.reachable import ISCSI_RECORDS
 from org_ovirt_node.errors import BootError
-from org_ovirt_node.i18n import N_
+from org_ovirt_node.i18n import N_, _
 from org_ovirt_node.inside import matching
 from org_ovirt_node.install import adopt, system, texts
 from org_ovirt_node.install.engine import Installation
@@ -66,14 +66,16 @@ class Handover(Installation):
 
     def _check_boot_disk(self) -> None:
         if Firmware.EFI in self.layout.firmware and not self.created.esps:
-            raise BootError("no EFI system partition is mounted at /boot/efi", hint="Give the boot disk one.")
+            raise BootError(_("no EFI system partition is mounted at /boot/efi"), hint=_("Give the boot disk one."))
         if self._tells_firmware():
             efi.check_variables()
         if Firmware.BIOS in self.layout.firmware and (self.adopted.table != "gpt" or not self.adopted.has_biosboot):
             raise BootError(
-                f"the disk {self.created.boot.request.disk} with /boot has no BIOS boot partition",
-                hint="Let 'clearpart --all --initlabel --disklabel=gpt' make a GPT, and 'part biosboot --size=1' with "
-                "partitions of your own.",
+                _("the disk {disk} with /boot has no BIOS boot partition").format(disk=self.created.boot.request.disk),
+                hint=_(
+                    "Let 'clearpart --all --initlabel --disklabel=gpt' make a GPT, and 'part biosboot --size=1' "
+                    "with partitions of your own."
+                ),
             )
 
     def image_volume(self) -> None:

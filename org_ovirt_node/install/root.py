@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.inside import inside
 from org_ovirt_node.mounts import chroot_ready, fstype_of, loop_device, mounted, overlaid, watched
 from org_ovirt_node.payload.facts import LIVEOS, TREE, ImageFacts
@@ -79,8 +80,8 @@ def image_tree(device: str, target: Path) -> Iterator[Path]:
             )
         if not (tree / "usr").is_dir():
             raise PayloadError(
-                "the image holds neither a root tree nor LiveOS/rootfs.img",
-                hint="Build it with 'ovirt-node-image build' or livemedia-creator.",
+                _("the image holds neither a root tree nor LiveOS/rootfs.img"),
+                hint=_("Build it with 'ovirt-node-image build' or livemedia-creator."),
             )
         yield tree
 
@@ -114,7 +115,11 @@ def node_root(image: str, layer: Mount, mounts: Sequence[Mount], *, work: Path, 
             target = inside(root, mount.mountpoint)
             # As fstab has them, so that a wrong option shows now; but what is filled can be written to.
             options = [option for option in mount.options if option != "ro"]
-            hint = f"Its mount options are {','.join(options)}: see --fsoptions in the kickstart." if options else ""
+            hint = ""
+            if options:
+                hint = _("Its mount options are {options}: see --fsoptions in the kickstart.").format(
+                    options=",".join(options)
+                )
             stack.enter_context(mounted(mount.device, target, fstype=mount.fstype, options=options, hint=hint))
             below = [other.mountpoint for other in ordered if other.mountpoint.startswith(mount.mountpoint + "/")]
             seed(tree, mount.mountpoint, target, below)
@@ -165,4 +170,4 @@ def copy_missing(source: Path, target: Path, without_content: Sequence[Path]) ->
             whole.append(child)
     if whole:
         # One call keeps hard links among all of them.
-        run(["cp", "-a", *whole, target], hint="Is the volume large enough for what the image brings?")
+        run(["cp", "-a", *whole, target], hint=_("Is the volume large enough for what the image brings?"))

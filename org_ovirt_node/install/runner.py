@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from org_ovirt_node.errors import CommandError, Interrupted, NodeError, StorageError
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.install.engine import DEVICE_BOUND, PREPARE, STEPS, Installation
 from org_ovirt_node.install.options import Options
 from org_ovirt_node.kickstart.model import InstallRequest
@@ -17,7 +18,7 @@ from org_ovirt_node.steps import run_steps
 from org_ovirt_node.storage import iscsi
 
 #: What a user is told where an installation was cut short.
-AGAIN = "The disk holds no bootable node; run the installation again."
+AGAIN = N_("The disk holds no bootable node; run the installation again.")
 
 
 def release_killed(options: Options) -> None:
@@ -44,9 +45,9 @@ def install(request: InstallRequest, options: Options, progress: Progress) -> In
             except (StorageError, CommandError) as exc:
                 _explain(exc)
                 raise
-            progress.step("release", "Unmounting")
+            progress.step("release", _("Unmounting"))
     except Interrupted as exc:
-        exc.hint = AGAIN
+        exc.hint = translated(AGAIN)
         raise
     return installation
 
@@ -55,7 +56,9 @@ def _explain(exc: NodeError) -> None:
     """A disk that fails because its target is gone: say so."""
     gone = iscsi.lost()
     if gone:
-        exc.hint = f"The iSCSI target {' and '.join(gone)} is gone: see to the network and the storage. {AGAIN}"
+        exc.hint = _("The iSCSI target {names} is gone: see to the network and the storage. {again}").format(
+            names=_(" and ").join(gone), again=translated(AGAIN)
+        )
 
 
 def only_plan(request: InstallRequest, options: Options, progress: Progress) -> Layout:

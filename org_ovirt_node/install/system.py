@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from org_ovirt_node.boot.reachable import DEVICES_FILE, INITIATOR
 from org_ovirt_node.errors import NodeError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.inside import inside, place_for_file
 from org_ovirt_node.install import texts
 from org_ovirt_node.kickstart.model import NetworkRequest, NodeSection, SystemRequest
@@ -114,8 +115,8 @@ def _timezone(root: Path, request: SystemRequest) -> None:
     zone = f"usr/share/zoneinfo/{request.timezone}"
     if not (root / zone).is_file():
         raise NodeError(
-            f"the image does not know the time zone {request.timezone}",
-            hint="See 'timedatectl list-timezones', or build the image with tzdata.",
+            _("the image does not know the time zone {timezone}").format(timezone=request.timezone),
+            hint=_("See 'timedatectl list-timezones', or build the image with tzdata."),
         )
     link = inside(root, "etc/localtime", follow=False)
     link.unlink(missing_ok=True)
@@ -142,8 +143,8 @@ def _selinux(root: Path, mode: str) -> None:
         if mode == "disabled":
             return
         raise NodeError(
-            f"'selinux --{mode}' is asked for and the image has no SELinux policy",
-            hint="Use an image with one, or write 'selinux --disabled'.",
+            _("'selinux --{mode}' is asked for and the image has no SELinux policy").format(mode=mode),
+            hint=_("Use an image with one, or write 'selinux --disabled'."),
         )
     write(root, "etc/selinux/config", texts.with_setting(text, "SELINUX", mode))
 
@@ -154,7 +155,7 @@ def _services(root: Path, request: SystemRequest) -> None:
             run(
                 ["systemctl", verb, *(_unit(name) for name in names)],
                 root=root,
-                hint="The kickstart's 'services' line names a unit that the image does not have.",
+                hint=_("The kickstart's 'services' line names a unit that the image does not have."),
             )
     if request.firewall is not None:
         _firewall(root, request.firewall)
@@ -168,8 +169,8 @@ def _firewall(root: Path, enabled: bool) -> None:
     present = [unit for unit in FIREWALLS if _has_unit(root, unit)]
     if enabled and not present:
         raise NodeError(
-            "'firewall --enabled' is asked for and the image has neither firewalld nor nftables",
-            hint="Use an image with one of them, or write 'firewall --disabled'.",
+            _("'firewall --enabled' is asked for and the image has neither firewalld nor nftables"),
+            hint=_("Use an image with one of them, or write 'firewall --disabled'."),
         )
     if enabled:
         run(["systemctl", "enable", present[0]], root=root)

@@ -14,6 +14,7 @@ from pyanaconda.modules.common.util import is_module_available
 from org_ovirt_node.anaconda_compat import set_property
 from org_ovirt_node.boot import cmdline
 from org_ovirt_node.errors import BootError
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.kickstart.model import BootloaderRequest
 
 #: BootloaderMode of Anaconda's storage module.
@@ -28,20 +29,20 @@ REFUSED: tuple[tuple[Callable[[Any], bool], str, str], ...] = (
     (
         lambda proxy: int(proxy.BootloaderMode) == DISABLED,
         "--disabled",
-        "A node needs its boot loader; --location=none leaves out only the boot sectors.",
+        N_("A node needs its boot loader; --location=none leaves out only the boot sectors."),
     ),
-    (lambda proxy: bool(proxy.IsPasswordSet), "--password", "Remove it from the kickstart."),
-    (lambda proxy: bool(proxy.KeepMBR), "--nombr", "Say --location=none, which leaves the boot sectors alone."),
+    (lambda proxy: bool(proxy.IsPasswordSet), "--password", N_("Remove it from the kickstart.")),
+    (lambda proxy: bool(proxy.KeepMBR), "--nombr", N_("Say --location=none, which leaves the boot sectors alone.")),
     (
         lambda proxy: bool(proxy.KeepBootOrder),
         "--leavebootorder",
-        "The node's own entry is put first; change the order after the installation with efibootmgr.",
+        N_("The node's own entry is put first; change the order after the installation with efibootmgr."),
     ),
-    (lambda proxy: bool(proxy.DriveOrder), "--driveorder", "Give --boot-drive=DISK."),
+    (lambda proxy: bool(proxy.DriveOrder), "--driveorder", N_("Give --boot-drive=DISK.")),
     (
         lambda proxy: str(proxy.GetDefaultType()) != "DEFAULT",
         "--extlinux or --sdboot",
-        "A node boots by GRUB, which counts the tries of a new layer.",
+        N_("A node boots by GRUB, which counts the tries of a new layer."),
     ),
 )
 #: Anaconda adds them, and the initramfs would wait for what they name: the swap, to wake up from, which a node's
@@ -78,7 +79,10 @@ class BootLoader:
         proxy = self._proxy
         for given, option, hint in REFUSED:
             if given(proxy):
-                raise BootError(f"'bootloader {option}' is not supported by oVirt Node", hint=hint)
+                raise BootError(
+                    _("'bootloader {option}' is not supported by oVirt Node").format(option=option),
+                    hint=translated(hint),
+                )
 
     def switch_off(self) -> None:
         """Anaconda's own steps do nothing from now on."""

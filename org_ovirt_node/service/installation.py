@@ -14,7 +14,7 @@ from pyanaconda.modules.common.task import Task
 
 from org_ovirt_node.anaconda_compat import PayloadInstallationError, installation_error
 from org_ovirt_node.errors import NodeError, PayloadError
-from org_ovirt_node.i18n import N_, translated
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.install import handover
 from org_ovirt_node.install.handover import Handover
 from org_ovirt_node.install.options import Options
@@ -72,9 +72,9 @@ def look_at(section: NodeSection, progress: Progress) -> tuple[ImageFacts, bool]
             facts, signed = payload.facts, payload.signed
     except PayloadError as error:
         raise PayloadError(f"{SECTION}: --image: {error.message}", hint=error.hint) from error
-    progress.detail(
-        f"{facts.nvr}: {human(facts.size)}, {facts.compression or 'squashfs'}{', signed' if signed else ''}"
-    )
+    said = _("{nvr}: {size}, {compression}, signed") if signed else _("{nvr}: {size}, {compression}")
+    compression = facts.compression or "squashfs"
+    progress.detail(said.format(nvr=facts.nvr, size=human(facts.size), compression=compression))
     return facts, signed
 
 
@@ -130,11 +130,11 @@ class PrepareTask(NodeTask):
 
     def work(self) -> object:
         self._task_progress.step("check", translated(LOOKING))
-        facts, _ = look_at(self._section, self._task_progress)
+        facts, _unused = look_at(self._section, self._task_progress)
         if self._directory:
             raise PayloadError(
-                f"{SECTION}: an installation into a directory has no volumes for a node",
-                hint="Install to a disk, or to a disk image with --image.",
+                _("{section}: an installation into a directory has no volumes for a node").format(section=SECTION),
+                hint=_("Install to a disk, or to a disk image with --image."),
             )
         self._session.boot_loader.check()
         for warning in storage_facts.check(storage_facts.read_planned(), self._section, facts):
@@ -190,7 +190,7 @@ class FinishTask(NodeTask):
         session = self._session
         installation = session.installation
         if installation is None:
-            raise PayloadInstallationError("The image of oVirt Node was not written: see the messages before.")
+            raise PayloadInstallationError(_("The image of oVirt Node was not written: see the messages before."))
         self._task_progress.step("arguments", translated(COLLECTING))
         installation.progress = self._task_progress
         installation.request = InstallRequest(

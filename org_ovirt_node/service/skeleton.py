@@ -14,6 +14,7 @@ from pyanaconda.modules.common.util import is_module_available
 
 from org_ovirt_node.anaconda_compat import installation_error
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.install.options import SKELETON
 
 #: What Anaconda calls the source of ``liveimg`` with a tar (34: with anything).
@@ -48,14 +49,17 @@ class NothingChosenTask(Task):  # type: ignore[misc]
 
     @property
     def name(self) -> str:
-        return "Check that an image of oVirt Node is chosen"
+        return _("Check that an image of oVirt Node is chosen")
 
     def run(self) -> None:
         if not is_payload():
             return
         error = PayloadError(
-            "no image of oVirt Node is chosen, and there is nothing else here to install",
-            hint="Choose it on the screen oVirt Node (where this is Anaconda's web interface, which does not have it, "
-            "boot the installer with inst.text), or give a kickstart with %addon org_ovirt_node --image=URL.",
+            _("no image of oVirt Node is chosen, and there is nothing else here to install"),
+            hint=_(
+                "Choose it on the screen oVirt Node (where this is Anaconda's web interface, which does not have "
+                "it, boot the installer with inst.text), or give a kickstart with %addon org_ovirt_node "
+                "--image=URL."
+            ),
         )
         raise installation_error(error)

@@ -11,6 +11,7 @@ from pyanaconda.modules.common.constants.services import STORAGE
 from pyanaconda.modules.common.structures.storage import DeviceData, DeviceFormatData
 
 from org_ovirt_node.errors import LayoutError, StorageError
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.install.adopt import taken
 from org_ovirt_node.install.options import Options
 from org_ovirt_node.kickstart.model import DEFAULT_POOL, DEFAULT_VG, NodeSection, VolumeRequest
@@ -29,7 +30,7 @@ SEPARATE = ("/var",)
 BOOT_FILE_SYSTEMS = ("ext4",)
 #: Bytes of a thin pool's metadata for each chunk of its data, as libblockdev (which Anaconda uses) reckons it.
 METADATA_PER_CHUNK = 64
-HINT = (
+HINT = N_(
     "Say 'autopart --type=thinp', or give the volumes with part, volgroup and logvol; "
     "'ovirt-node-install --plan --format kickstart' prints such lines."
 )
@@ -85,7 +86,7 @@ def read_planned() -> PlannedStorage:
     found = {path: _device(tree, name) for path, name in tree.GetMountPoints().items()}
     root = found.get("/")
     if root is None:
-        raise StorageError("the disks are not partitioned yet", hint="Choose a destination for the installation.")
+        raise StorageError(_("the disks are not partitioned yet"), hint=_("Choose a destination for the installation."))
     pool = _ancestor(tree, root, POOL)
     group = _ancestor(tree, pool or root, VG)
     planned = _boot_facts(tree, found)
@@ -161,39 +162,52 @@ def check(planned: PlannedStorage, node: NodeSection, image: ImageFacts) -> tupl
     """
     root = planned.mounts["/"]
     if root.type != THIN or not planned.vg:
-        raise LayoutError(f"the root file system is to be on {root.name} ({root.type}), no thin volume", hint=HINT)
+        raise LayoutError(
+            _("the root file system is to be on {name} ({type}), no thin volume").format(
+                name=root.name, type=root.type
+            ),
+            hint=translated(HINT),
+        )
     boot = planned.mounts.get("/boot")
     if boot is None or boot.type != PARTITION:
-        where = f"on {boot.name} ({boot.type})" if boot else "part of the root file system"
-        raise LayoutError(f"/boot is to be {where}, not on a partition of its own", hint=HINT)
+        wrong = _("/boot is to be part of the root file system, not on a partition of its own")
+        if boot is not None:
+            wrong = _("/boot is to be on {name} ({type}), not on a partition of its own")
+        values = {"name": boot.name, "type": boot.type} if boot else {}
+        raise LayoutError(wrong.format(**values), hint=translated(HINT))
     if boot.fstype not in BOOT_FILE_SYSTEMS:
         raise LayoutError(
-            f"/boot is to have the file system {boot.fstype}, which GRUB's core does not read",
-            hint=f"Use {' or '.join(BOOT_FILE_SYSTEMS)}: 'autopart --fstype=ext4', or 'part /boot --fstype=ext4'.",
+            _("/boot is to have the file system {fstype}, which GRUB's core does not read").format(fstype=boot.fstype),
+            hint=_("Use {names}: 'autopart --fstype=ext4', or 'part /boot --fstype=ext4'.").format(
+                names=_(" or ").join(BOOT_FILE_SYSTEMS)
+            ),
         )
     _check_boot(planned, boot)
     for mountpoint in SEPARATE:
         if mountpoint not in planned.mounts:
-            raise LayoutError(f"the partitioning has no volume of its own for {mountpoint}", hint=HINT)
+            raise LayoutError(
+                _("the partitioning has no volume of its own for {mountpoint}").format(mountpoint=mountpoint),
+                hint=translated(HINT),
+            )
     _check_section(planned, node)
     for name in (image.nvr, layer_name(image.nvr)):
         if name in planned.volumes and root.name != f"{planned.vg}-{name}":
             raise LayoutError(
-                taken(planned.vg, name), hint="Remove that volume, or let 'clearpart --all' clear its disks."
+                taken(planned.vg, name), hint=_("Remove that volume, or let 'clearpart --all' clear its disks.")
             )
     needed = round_up(image.size, EXTENT)
     if needed > planned.free:
         raise LayoutError(
-            f"the image needs {human_size(needed)}, and the volume group {planned.vg} is to have "
-            f"{human_size(planned.free)} free",
-            hint="Make the thin pool or other volumes smaller, or add a disk.",
+            _("the image needs {needed}, and the volume group {vg} is to have {free} free").format(
+                needed=human_size(needed), vg=planned.vg, free=human_size(planned.free)
+            ),
+            hint=_("Make the thin pool or other volumes smaller, or add a disk."),
         )
     wanted = needed * node.image_slots
     if wanted > planned.free:
-        return (
-            f"the volume group {planned.vg} has {human_size(planned.free)} free: fewer than --image-slots="
-            f"{node.image_slots} images of {human_size(needed)} will fit",
-        )
+        few = _("the volume group {vg} has {free} free: fewer than --image-slots={slots} images of {needed} will fit")
+        free, each = human_size(planned.free), human_size(needed)
+        return (few.format(vg=planned.vg, free=free, slots=node.image_slots, needed=each),)
     return ()
 
 
@@ -204,21 +218,27 @@ def _check_boot(planned: PlannedStorage, boot: Device) -> None:
         esp = planned.mounts.get("/boot/efi")
         if esp is None or esp.type != PARTITION or esp.fstype != "efi":
             raise LayoutError(
-                "the partitioning has no EFI system partition at /boot/efi, and this machine boots by EFI",
-                hint="Add 'part /boot/efi --fstype=efi --size=600' to partitions of your own.",
+                _("the partitioning has no EFI system partition at /boot/efi, and this machine boots by EFI"),
+                hint=_("Add 'part /boot/efi --fstype=efi --size=600' to partitions of your own."),
             )
         first = esp
     if Firmware.BIOS in planned.firmware and (boot.disk not in planned.biosboot or planned.table not in ("", "gpt")):
         raise LayoutError(
-            f"the disk {boot.disk} with /boot is to have no BIOS boot partition in a GPT",
-            hint="Let 'clearpart --all --initlabel --disklabel=gpt' make a GPT (by hand on CentOS Stream 9: boot with "
-            "inst.gpt), and add 'part biosboot --fstype=biosboot --size=1' to partitions of your own.",
+            _("the disk {disk} with /boot is to have no BIOS boot partition in a GPT").format(disk=boot.disk),
+            hint=_(
+                "Let 'clearpart --all --initlabel --disklabel=gpt' make a GPT (by hand on CentOS Stream 9: boot "
+                "with inst.gpt), and add 'part biosboot --fstype=biosboot --size=1' to partitions of your own."
+            ),
         )
     if planned.firmware and planned.boot_drive and planned.boot_drive != first.disk:
         raise LayoutError(
-            f"the boot loader is to be on {planned.boot_drive} (--boot-drive), and the partitions that it needs are on "
-            f"{first.disk}",
-            hint=f"Say 'bootloader --boot-drive={first.disk}', or put these partitions on {planned.boot_drive}.",
+            _(
+                "the boot loader is to be on {boot_drive} (--boot-drive), and the partitions that it needs are on "
+                "{disk}"
+            ).format(boot_drive=planned.boot_drive, disk=first.disk),
+            hint=_("Say 'bootloader --boot-drive={disk}', or put these partitions on {boot_drive}.").format(
+                disk=first.disk, boot_drive=planned.boot_drive
+            ),
         )
 
 
@@ -226,20 +246,25 @@ def _check_section(planned: PlannedStorage, node: NodeSection) -> None:
     """What the section asks of the disks must be what the partitioning brings: nothing is ignored."""
     if node.vg not in (DEFAULT_VG, planned.vg):
         raise LayoutError(
-            f"--vg={node.vg} is asked for and the partitioning makes the volume group {planned.vg}",
-            hint="Leave --vg out, or name it in the kickstart's volgroup line.",
+            _("--vg={vg} is asked for and the partitioning makes the volume group {made}").format(
+                vg=node.vg, made=planned.vg
+            ),
+            hint=_("Leave --vg out, or name it in the kickstart's volgroup line."),
         )
     pool = planned.pool.removeprefix(f"{planned.vg}-")
     if node.pool not in (DEFAULT_POOL, pool):
         raise LayoutError(
-            f"--pool={node.pool} is asked for and the partitioning makes the thin pool {pool}",
-            hint="Leave --pool out, or name it in the kickstart's logvol line with --thinpool.",
+            _("--pool={pool} is asked for and the partitioning makes the thin pool {made}").format(
+                pool=node.pool, made=pool
+            ),
+            hint=_("Leave --pool out, or name it in the kickstart's logvol line with --thinpool."),
         )
     if node.layer_size and planned.mounts["/"].size < node.layer_size:
         raise LayoutError(
-            f"--layer-size={human_size(node.layer_size)} is asked for and the partitioning gives the root "
-            f"{human_size(planned.mounts['/'].size)}",
-            hint="Give the size in the kickstart's logvol line for /.",
+            _("--layer-size={asked} is asked for and the partitioning gives the root {size}").format(
+                asked=human_size(node.layer_size), size=human_size(planned.mounts["/"].size)
+            ),
+            hint=_("Give the size in the kickstart's logvol line for /."),
         )
     for volume in node.volumes:
         _check_volume(planned, volume)
@@ -248,20 +273,25 @@ def _check_section(planned: PlannedStorage, node: NodeSection) -> None:
 
 def _check_volume(planned: PlannedStorage, volume: VolumeRequest) -> None:
     found, asked = planned.mounts.get(volume.mountpoint), f"volume {volume.mountpoint}"
-    correct = f"Correct the logvol line of {volume.mountpoint}."
+    correct = _("Correct the logvol line of {mountpoint}.").format(mountpoint=volume.mountpoint)
     if found is None:
         raise LayoutError(
-            f"{asked} is asked for and the partitioning has none", hint=f"Add a logvol line for {volume.mountpoint}."
+            _("{asked} is asked for and the partitioning has none").format(asked=asked),
+            hint=_("Add a logvol line for {mountpoint}.").format(mountpoint=volume.mountpoint),
         )
     if found.size < volume.size:
         raise LayoutError(
-            f"{asked} --size={human_size(volume.size)} is asked for and the partitioning gives it "
-            f"{human_size(found.size)}",
+            _("{asked} --size={size} is asked for and the partitioning gives it {made}").format(
+                asked=asked, size=human_size(volume.size), made=human_size(found.size)
+            ),
             hint=correct,
         )
     if volume.fstype not in ("", found.fstype):
         raise LayoutError(
-            f"{asked} --fstype={volume.fstype} is asked for and the partitioning gives it {found.fstype}", hint=correct
+            _("{asked} --fstype={fstype} is asked for and the partitioning gives it {made}").format(
+                asked=asked, fstype=volume.fstype, made=found.fstype
+            ),
+            hint=correct,
         )
 
 
@@ -269,6 +299,6 @@ def _check_absent(mounts: Iterable[str], novolumes: Iterable[str]) -> None:
     for mountpoint in novolumes:
         if mountpoint in mounts:
             raise LayoutError(
-                f"novolume {mountpoint} is asked for and the partitioning makes one",
-                hint=f"Leave the logvol line of {mountpoint} out, or novolume.",
+                _("novolume {mountpoint} is asked for and the partitioning makes one").format(mountpoint=mountpoint),
+                hint=_("Leave the logvol line of {mountpoint} out, or novolume.").format(mountpoint=mountpoint),
             )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from org_ovirt_node.errors import NodeError, StorageError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.layout.model import Array, Layout, Partition, Role, Volume
 from org_ovirt_node.node import lvm
 from org_ovirt_node.node.rootfacts import md_uuid
@@ -107,7 +108,7 @@ class Created:
         """
         numbers = {part.number for part in self.partitions if part.request.role is Role.ENVIRONMENT}
         if len(numbers) > 1:
-            raise StorageError("the disks of the mirror have their partitions in different orders")
+            raise StorageError(_("the disks of the mirror have their partitions in different orders"))
         return next(iter(numbers), 0)
 
     @property
@@ -159,7 +160,8 @@ def create(handle: Any, layout: Layout, progress: Progress) -> Created:
 
 def _failed(exc: Exception) -> StorageError:
     return StorageError(
-        f"the disks could not be set up: {exc}", hint="The log has the device; run the installation again after."
+        _("the disks could not be set up: {error}").format(error=exc),
+        hint=_("The log has the device; run the installation again after."),
     )
 
 
@@ -208,7 +210,9 @@ class _Creation:
     def _disk(self, name: str) -> Any:
         device = self.handle.devicetree.get_device_by_name(name)
         if device is None:
-            raise StorageError(f"the disk {name} has gone", hint="Check its cable or path and start again.")
+            raise StorageError(
+                _("the disk {name} has gone").format(name=name), hint=_("Check its cable or path and start again.")
+            )
         return device
 
     def _wipe(self) -> None:
@@ -216,7 +220,7 @@ class _Creation:
             if known.name not in self.layout.wiped and not known.blank:
                 continue
             disk = self._disk(known.name)
-            content = "blank" if known.blank else "its previous content is removed"
+            content = _("blank") if known.blank else _("its previous content is removed")
             self.progress.detail(f"{known.name}: {human(int(disk.size))}, {content}")
             self.handle.recursive_remove(disk)
             self.handle.initialize_disk(disk)
@@ -377,7 +381,7 @@ def clear_boot_code(disk: str) -> None:
 
 def deactivate(vg: str) -> None:
     """Deactivate every LV of ``vg``; raises CommandError when one is in use."""
-    run(["vgchange", "--activate", "n", vg], hint=f"Something still uses a volume of {vg}: see lsblk.")
+    run(["vgchange", "--activate", "n", vg], hint=_("Something still uses a volume of {vg}: see lsblk.").format(vg=vg))
 
 
 def settle() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from org_ovirt_node.boot.network import Card
 from org_ovirt_node.boot.reachable import INITIATOR
 from org_ovirt_node.errors import CommandError, StorageError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.inside import matching, place_for_file
 from org_ovirt_node.kickstart.model import IscsiRequest, IscsiTarget, NetworkRequest
 from org_ovirt_node.progress import Progress
@@ -78,30 +79,33 @@ def portal(target: IscsiTarget) -> str:
 
 def login_failure(target: IscsiTarget, exit_status: int, output: str) -> StorageError:
     """Why iscsiadm could not log in, in a sentence."""
-    name = f"the target {target.target} at {portal(target)}"
-    line = f"line {target.line} of the kickstart"
     if exit_status == TARGET_FAILED_US and not target.user:
-        return StorageError(
-            f"{name} lets nobody in without a user and a password", hint=f"Give --user and --password in {line}."
+        wrong = _("the target {target} at {portal} lets nobody in without a user and a password")
+        hint = _("Give --user and --password in line {line} of the kickstart.")
+    elif exit_status == TARGET_FAILED_US:
+        wrong = _("the target {target} at {portal} refuses the user {user} or its password")
+        hint = _("Check --user and --password in line {line} of the kickstart.")
+    elif exit_status == WE_FAILED_TARGET and target.reverse_user:
+        wrong = _(
+            "the target {target} at {portal} does not show the reverse user {reverse} and its password, or is not there"
         )
-    if exit_status == TARGET_FAILED_US:
-        return StorageError(
-            f"{name} refuses the user {target.user} or its password", hint=f"Check --user and --password in {line}."
-        )
-    if exit_status == WE_FAILED_TARGET and target.reverse_user:
-        return StorageError(
-            f"{name} does not show the reverse user {target.reverse_user} and its password, or is not there",
-            hint=f"Check --reverse-user, --reverse-password and --target in {line}.",
-        )
-    if exit_status == WE_FAILED_TARGET:
-        return StorageError(
-            f"{name} is not there, or is not for this initiator",
-            hint=f"Check --target in {line}, and on the storage which initiators it is for.",
-        )
-    said = next((part.strip() for part in reversed(output.strip().splitlines()) if part.strip()), "it said nothing")
-    return StorageError(
-        f"the login to {name} failed (iscsiadm: {exit_status}): {said}", hint=f"Check {line}, and the storage's log."
+        hint = _("Check --reverse-user, --reverse-password and --target in line {line} of the kickstart.")
+    elif exit_status == WE_FAILED_TARGET:
+        wrong = _("the target {target} at {portal} is not there, or is not for this initiator")
+        hint = _("Check --target in line {line} of the kickstart, and on the storage which initiators it is for.")
+    else:
+        wrong = _("the login to the target {target} at {portal} failed (iscsiadm: {status}): {said}")
+        hint = _("Check line {line} of the kickstart, and the storage's log.")
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    message = wrong.format(
+        target=target.target,
+        portal=portal(target),
+        user=target.user,
+        reverse=target.reverse_user,
+        status=exit_status,
+        said=lines[-1] if lines else _("it said nothing"),
     )
+    return StorageError(message, hint=hint.format(line=target.line))
 
 
 def connect(request: IscsiRequest, stack: ExitStack, progress: Progress) -> Connected:
@@ -113,10 +117,12 @@ def connect(request: IscsiRequest, stack: ExitStack, progress: Progress) -> Conn
     if not request.targets and not firmware:
         return Connected(request.initiator)
     if shutil.which("iscsiadm") is None:
-        raise StorageError("this installer has no open-iscsi", hint="Use an installer with it, or take a local disk.")
+        raise StorageError(
+            _("this installer has no open-iscsi"), hint=_("Use an installer with it, or take a local disk.")
+        )
     initiator = request.initiator or ibft.initiator() or new_initiator()
     _start(initiator)
-    progress.detail(f"iSCSI: this host is {initiator}")
+    progress.detail(_("iSCSI: this host is {initiator}").format(initiator=initiator))
     if firmware:
         firmware = _log_in_by_firmware(progress)
     records: list[str] = []
@@ -130,8 +136,8 @@ def without_sessions(request: IscsiRequest) -> Connected:
     """For an installation to a file: the name alone.  Raises StorageError for a line that asks for more."""
     for target in request.targets:
         raise StorageError(
-            f"the disk image has nothing to do with {portal(target)}",
-            hint=f"Take line {target.line} (iscsi) out of the kickstart, or --disk-image away.",
+            _("the disk image has nothing to do with {portal}").format(portal=portal(target)),
+            hint=_("Take line {line} (iscsi) out of the kickstart, or --disk-image away.").format(line=target.line),
         )
     return Connected(request.initiator)
 
@@ -156,11 +162,13 @@ def _start(initiator: str) -> None:
 def _log_in_by_firmware(progress: Progress) -> bool:
     done = run(["iscsiadm", "--mode", "fw", "--login"], check=False, timeout=COMMAND)
     if done.ok or done.status == SESSION_EXISTS:
-        progress.detail("iSCSI: logged in to what the firmware names")
+        progress.detail(_("iSCSI: logged in to what the firmware names"))
         settle()
         return True
     # Also a machine that was started over the network has such a table; the disks may well be local.
-    progress.detail(f"iSCSI: the login to what the firmware names failed (iscsiadm: {done.status})")
+    progress.detail(
+        _("iSCSI: the login to what the firmware names failed (iscsiadm: {status})").format(status=done.status)
+    )
     return False
 
 
@@ -172,13 +180,15 @@ def _connect(target: IscsiTarget, initiator: str, stack: ExitStack, progress: Pr
     for one in [target] if target.target else _discover(target):
         record = _record(one)
         _log_in(one, stack)
-        progress.detail(f"iSCSI: logged in to {one.target} at {portal(one)}")
+        progress.detail(_("iSCSI: logged in to {target} at {portal}").format(target=one.target, portal=portal(one)))
         records.append(record)
         settle()
         if not _disks(one.target):
             raise StorageError(
-                f"the target {one.target} at {portal(one)} has no disk for {initiator}",
-                hint="Give this initiator a LUN on the storage.",
+                _("the target {target} at {portal} has no disk for {initiator}").format(
+                    target=one.target, portal=portal(one), initiator=initiator
+                ),
+                hint=_("Give this initiator a LUN on the storage."),
             )
     return records
 
@@ -188,17 +198,25 @@ def _probe(target: IscsiTarget) -> None:
     try:
         socket.create_connection((target.address, target.port), timeout=CONNECT).close()
     except OSError as exc:
-        why = f"no answer within {CONNECT:g} s" if isinstance(exc, socket.timeout) else str(exc.strerror or exc)
+        why = (
+            _("no answer within {seconds:g} s").format(seconds=CONNECT)
+            if isinstance(exc, socket.timeout)
+            else str(exc.strerror or exc)
+        )
         raise StorageError(
-            f"the iSCSI portal {portal(target)} cannot be reached: {why}",
-            hint=f"Check --ipaddr and --port in line {target.line} of the kickstart, the network, and the storage.",
+            _("the iSCSI portal {portal} cannot be reached: {why}").format(portal=portal(target), why=why),
+            hint=_("Check --ipaddr and --port in line {line} of the kickstart, the network, and the storage.").format(
+                line=target.line
+            ),
         ) from exc
 
 
 def _bind(card: str) -> None:
     """An interface of open-iscsi that goes through the network card ``card``, under the same name."""
     if not (SYS_NET / card).exists():
-        raise StorageError(f"there is no network card {card}", hint="Check --iface of the iscsi lines.")
+        raise StorageError(
+            _("there is no network card {card}").format(card=card), hint=_("Check --iface of the iscsi lines.")
+        )
     if not (Path("/") / DATABASE / "ifaces" / card).exists():
         run(["iscsiadm", "--mode", "iface", "--interface", card, "--op", "new"])
     change = ["--op", "update", "--name", "iface.net_ifacename", "--value", card]
@@ -223,7 +241,9 @@ def _record(target: IscsiTarget) -> str:
     if target.iface:
         found = [path for path in found if path.name == target.iface]
     if len(found) != 1:
-        raise StorageError(f"open-iscsi keeps no record of {target.target} at {portal(target)}")
+        raise StorageError(
+            _("open-iscsi keeps no record of {target} at {portal}").format(target=target.target, portal=portal(target))
+        )
     _write(found[0], iscsirecords.with_settings(found[0].read_text(encoding="utf-8"), iscsirecords.settings(target)))
     return str(found[0])
 
@@ -242,8 +262,8 @@ def _discover(target: IscsiTarget) -> list[IscsiTarget]:
     found = iscsirecords.parse_discovery(done.stdout)
     if not done.ok or not found:
         raise StorageError(
-            f"the iSCSI portal {portal(target)} tells of no target",
-            hint=f"Name it with --target in line {target.line} of the kickstart.",
+            _("the iSCSI portal {portal} tells of no target").format(portal=portal(target)),
+            hint=_("Name it with --target in line {line} of the kickstart.").format(line=target.line),
         )
     return [replace(target, address=address, port=port, target=name) for address, port, name in found]
 
@@ -253,8 +273,10 @@ def _log_in(target: IscsiTarget, stack: ExitStack) -> None:
         done = run(["iscsiadm", "--mode", "node", *_selected(target), "--login"], check=False, timeout=COMMAND)
     except CommandError as exc:
         raise StorageError(
-            f"the target {target.target} at {portal(target)} does not answer within {COMMAND:g} s",
-            hint="Check the network and the storage.",
+            _("the target {target} at {portal} does not answer within {seconds:g} s").format(
+                target=target.target, portal=portal(target), seconds=COMMAND
+            ),
+            hint=_("Check the network and the storage."),
         ) from exc
     if done.status == SESSION_EXISTS:
         return
@@ -313,8 +335,10 @@ def cards(ways: Sequence[tuple[str, str]]) -> tuple[tuple[Card, str], ...]:
         name = bound or _route(address)
         if not (SYS_NET / name / "device").exists():
             raise StorageError(
-                f"the iSCSI portal {address} is reached through {name}, which is no network card",
-                hint="A node with its root there would not come up: give the storage a card of its own.",
+                _("the iSCSI portal {address} is reached through {name}, which is no network card").format(
+                    address=address, name=name
+                ),
+                hint=_("A node with its root there would not come up: give the storage a card of its own."),
             )
         found.append((Card(name, _read(SYS_NET / name / "address").lower()), address))
     return tuple(found)
@@ -326,7 +350,10 @@ def _route(address: str) -> str:
     try:
         return str(json.loads(text)[0]["dev"])
     except (ValueError, LookupError, TypeError) as exc:
-        raise StorageError(f"the way to {address} is not known", hint=f"See 'ip route get {address}'.") from exc
+        raise StorageError(
+            _("the way to {address} is not known").format(address=address),
+            hint=_("See 'ip route get {address}'.").format(address=address),
+        ) from exc
 
 
 def copy_records(connected: Connected, root: Path, changed: Mapping[str, str], source: Path = Path("/")) -> None:

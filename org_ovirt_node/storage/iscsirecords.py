@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from org_ovirt_node.errors import StorageError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.model import IscsiTarget
 
 #: Seconds for one login.
@@ -60,7 +61,7 @@ def with_settings(record: str, changed: Mapping[str, str]) -> str:
     """
     lines = record.splitlines()
     if not lines or not lines[0].startswith("# BEGIN RECORD") or lines[-1] != "# END RECORD":
-        raise StorageError("open-iscsi keeps its records in a form that is not known here")
+        raise StorageError(_("open-iscsi keeps its records in a form that is not known here"))
     return "\n".join([lines[0], *_replaced(lines[1:-1], changed), lines[-1]]) + "\n"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from org_ovirt_node.boot.hostfiles import BY_STACK
 from org_ovirt_node.boot.reachable import MULTIPATH_CONF
 from org_ovirt_node.errors import StorageError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.inside import matching, place_for_file
 from org_ovirt_node.node.rootfacts import MPATH_UUID
 from org_ovirt_node.run import run
@@ -54,7 +55,7 @@ def _identity(row: dict[str, Any]) -> str:
     if not serial or not row.get("hctl") or row.get("tran") in CHEAP:
         return ""
     product = [str(row.get(name) or "").strip() for name in ("vendor", "model", "size")]
-    return f"serial number {serial}, {' '.join(filter(None, product))}"
+    return _("serial number {serial}, {product}").format(serial=serial, product=" ".join(filter(None, product)))
 
 
 def parse_disks(text: str) -> list[DiskRow]:
@@ -70,7 +71,7 @@ def parse_disks(text: str) -> list[DiskRow]:
             if row["type"] == "disk"
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise StorageError("lsblk's report could not be read", hint="Run 'lsblk --json' to see it.") from exc
+        raise StorageError(_("lsblk's report could not be read"), hint=_("Run 'lsblk --json' to see it.")) from exc
 
 
 def parse_paths(text: str) -> dict[str, list[str]]:
@@ -107,8 +108,10 @@ def assemble() -> tuple[str, ...]:
         return ()
     if shutil.which("multipathd") is None:
         raise StorageError(
-            f"the disks {_listed(wanted)} are paths to one disk, and this installer has no multipathd",
-            hint="Use an installer with multipath-tools, or leave one path connected.",
+            _("the disks {disks} are paths to one disk, and this installer has no multipathd").format(
+                disks=_listed(wanted)
+            ),
+            hint=_("Use an installer with multipath-tools, or leave one path connected."),
         )
     if not CONF.exists():
         CONF.write_text(DEFAULT_CONF, encoding="ascii")
@@ -121,9 +124,11 @@ def assemble() -> tuple[str, ...]:
     left = without_map()
     if left:
         raise StorageError(
-            f"multipathd makes no device of {_listed(left)}, which are paths to one disk",
-            hint=f"See 'multipath -ll -v3' and what {CONF} leaves out (a disk without a WWN is taken only where "
-            'blacklist_exceptions { property ".*" } says so), or leave one path connected.',
+            _("multipathd makes no device of {disks}, which are paths to one disk").format(disks=_listed(left)),
+            hint=_(
+                "See 'multipath -ll -v3' and what {conf} leaves out (a disk without a WWN is taken only where "
+                'blacklist_exceptions {{ property ".*" }} says so), or leave one path connected.'
+            ).format(conf=CONF),
         )
     for name in maps(report()):
         # What is on the disk already, named as libparted names what it makes (kpartx(8), -p).
@@ -159,7 +164,8 @@ def _read(path: Path) -> str:
 
 
 def _listed(found: dict[str, list[str]]) -> str:
-    return "; ".join(f"{' and '.join(names)} ({identity})" for identity, names in sorted(found.items()))
+    both = _(" and ")
+    return "; ".join(f"{both.join(names)} ({identity})" for identity, names in sorted(found.items()))
 
 
 def copy_files(root: Path, source: Path = Path("/")) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from org_ovirt_node.errors import LayoutError, StorageError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.layout.model import Disk, ExistingPartition
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,8 @@ def open_blivet(images: Optional[Mapping[str, Path]] = None) -> Any:
         import blivet
     except ImportError as exc:
         raise StorageError(
-            f"blivet is not usable here: {exc}",
-            hint="Install python3-blivet and libblockdev's plugins; the installer image has them.",
+            _("blivet is not usable here: {error}").format(error=exc),
+            hint=_("Install python3-blivet and libblockdev's plugins; the installer image has them."),
         ) from exc
     handle = blivet.Blivet()
     if images:
@@ -34,7 +35,9 @@ def open_blivet(images: Optional[Mapping[str, Path]] = None) -> Any:
         handle.reset()
     except Exception as exc:
         # blivet raises many unrelated classes here; all of them mean that the disks cannot be read.
-        raise StorageError(f"the disks could not be scanned: {exc}", hint="Look into the log for the device.") from exc
+        raise StorageError(
+            _("the disks could not be scanned: {error}").format(error=exc), hint=_("Look into the log for the device.")
+        ) from exc
     return handle
 
 
@@ -46,7 +49,8 @@ def check_vg_name(vg: str, dev: Path = Path("/dev")) -> None:
     if place.is_dir() and all(entry.is_symlink() and "dm-" in str(entry.readlink()) for entry in place.iterdir()):
         return
     raise LayoutError(
-        f"{place} is there and is no volume group, so none can have the name {vg}", hint="Choose another --vg=NAME."
+        _("{place} is there and is no volume group, so none can have the name {vg}").format(place=place, vg=vg),
+        hint=_("Choose another --vg=NAME."),
     )
 
 
@@ -111,11 +115,11 @@ def describe_disk(handle: Any, device: Any) -> Disk:
 def _in_use(device: Any, children: Sequence[Any]) -> str:
     """Why the disk must not be written: something on it is mounted, or blivet protects it."""
     if device.protected:
-        return "the installer runs from it"
+        return _("the installer runs from it")
     for each in (device, *children):
         mountpoint = getattr(each.format, "system_mountpoint", None)
         if mountpoint:
-            return f"{each.name} is mounted on {mountpoint}"
+            return _("{name} is mounted on {mountpoint}").format(name=each.name, mountpoint=mountpoint)
     return ""
 
 
