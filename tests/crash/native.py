@@ -66,12 +66,12 @@ def logged(file: Path, log: Path, export: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def recorded_mount(file: Path, log: Path, folder: Path) -> Iterator[Path]:
-    """The ext4 in ``file``, mounted at ``folder``/mnt with its writes in ``log``; all is flushed at the end."""
+def recorded_mount(file: Path, log: Path, folder: Path, fstype: str = "ext4") -> Iterator[Path]:
+    """The file system in ``file``, mounted at ``folder``/mnt with its writes in ``log``; all is flushed at the end."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
         logged(file, log, folder / "export") as export,
-        mounted(str(export), folder / "mnt", fstype="ext4", options=["loop"]) as mount,
+        mounted(str(export), folder / "mnt", fstype=fstype, options=["loop"]) as mount,
     ):
         yield mount
 

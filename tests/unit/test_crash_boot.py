@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from org_ovirt_node.boot import files, grubcfg, grubenv
+from org_ovirt_node.errors import NodeError
 from org_ovirt_node.mounts import mounted
 from tests.crash import bootcuts, bootfaults, cuts, grubview
 from tests.crash.bootcuts import NEW, OLD
@@ -96,3 +98,17 @@ def test_the_environment_block_is_changed_in_place_within_a_sector(tmp_path: Pat
     files.write_environment(tmp_path, "grub", {"saved_entry": "f"})
     assert not block.is_symlink() and b"saved_entry=e" in target.read_bytes()
     assert [one.name for one in (tmp_path / "grub").iterdir()] == ["grubenv"]
+
+
+def test_a_boot_that_goes_read_only_refuses_each_change_and_stays_as_it_was(memory: Path) -> None:
+    disk, work = bootcuts.blank(memory / "disk.img"), memory / "work"
+    first, *others = bootcuts.operation_list()
+    with mounted(str(disk), memory / "mnt", fstype="ext4", options=["loop"]) as boot:
+        bootcuts.install(boot, work)
+        first.act(boot, work)
+        # What ext4 does by itself where its journal cannot be written.
+        subprocess.run(["mount", "-o", "remount,ro", boot], check=True)
+        for operation in others:
+            with pytest.raises((OSError, NodeError)):
+                operation.act(boot, work)
+    assert list(bootcuts.wrong_in(disk, memory, frozenset({first.after}))) == []
