@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gettext
+import struct
 from typing import Any
 
 DOMAIN = "ovirt-node"
@@ -35,7 +36,13 @@ class Text(str):
 
 def _(text: str) -> Text:
     """``text`` in the user's language."""
-    return Text(gettext.dgettext(DOMAIN, text) if text else "", text)
+    if not text:
+        return Text("")
+    try:
+        return Text(gettext.dgettext(DOMAIN, text), text)
+    except (OSError, ValueError, LookupError, struct.error):
+        # A damaged catalogue, which gettext meets when it is asked for the first text.
+        return Text(text)
 
 
 def N_(text: str) -> str:  # noqa: N802 - gettext's own name

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from org_ovirt_node.errors import NodeError
+from org_ovirt_node.i18n import _
 
 #: As many links as Linux follows in one path (path_resolution(7)).
 MOST_LINKS = 40
@@ -33,7 +34,7 @@ def inside(root: Path, path: str, *, follow: bool = True) -> Path:
         if (left or follow) and place.is_symlink():
             links += 1
             if links > MOST_LINKS:
-                raise NodeError(f"the links at /{path.lstrip('/')} in the new system lead nowhere")
+                raise NodeError(_("the links at /{path} in the new system lead nowhere").format(path=path.lstrip("/")))
             target = str(place.readlink())
             found = [] if target.startswith("/") else found
             left += _parts(target)
@@ -59,7 +60,9 @@ def place_for_file(root: Path, path: str) -> Path:
             # A link, a device, a pipe: what is written must land in a file.
             target.unlink()
     except OSError as exc:
-        raise NodeError(f"/{path.lstrip('/')} of the new system cannot be written: {exc.strerror}") from exc
+        raise NodeError(
+            _("/{path} of the new system cannot be written: {error}").format(path=path.lstrip("/"), error=exc.strerror)
+        ) from exc
     return target
 
 

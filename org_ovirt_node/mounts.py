@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from org_ovirt_node.errors import StorageError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.run import Arg, run
 
 #: What programs in a chroot expect of the running kernel.
@@ -39,7 +40,10 @@ def _mount_call(source: Path, target: Path, flags: int) -> None:
     """mount(2) without a file system type.  Raises StorageError."""
     wrong = _system_call("mount", os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None)
     if wrong:
-        raise StorageError(f"{source} could not be shown at {target}: {wrong}", hint="Run this as root.")
+        raise StorageError(
+            _("{source} could not be shown at {target}: {wrong}").format(source=source, target=target, wrong=wrong),
+            hint=_("Run this as root."),
+        )
 
 
 def unmount(target: Path) -> None:
@@ -47,8 +51,8 @@ def unmount(target: Path) -> None:
     wrong = _system_call("umount2", os.fsencode(target), 0)
     if wrong and os.path.ismount(target):
         raise StorageError(
-            f"{target} could not be unmounted: {wrong}",
-            hint=f"See who uses it with 'fuser -vm {target}', then run this again.",
+            _("{target} could not be unmounted: {wrong}").format(target=target, wrong=wrong),
+            hint=_("See who uses it with 'fuser -vm {target}', then run this again.").format(target=target),
         )
 
 
@@ -163,8 +167,10 @@ def _await_detached(held: Path, name: str) -> None:
             return
         if time.monotonic() > deadline:
             raise StorageError(
-                f"the loop device of {name.strip()} is still in use after {DETACH:g} s",
-                hint="See who uses it with 'losetup -a' and 'fuser'.",
+                _("the loop device of {name} is still in use after {seconds:g} s").format(
+                    name=name.strip(), seconds=DETACH
+                ),
+                hint=_("See who uses it with 'losetup -a' and 'fuser'."),
             )
         time.sleep(0.02)
 
@@ -185,5 +191,7 @@ def keep_private() -> None:
     """
     wrong = _system_call("unshare", CLONE_NEWNS)
     if wrong:
-        raise StorageError(f"this process cannot have mounts of its own: {wrong}", hint="Run it as root.")
+        raise StorageError(
+            _("this process cannot have mounts of its own: {wrong}").format(wrong=wrong), hint=_("Run it as root.")
+        )
     run(["mount", "--make-rprivate", "/"])

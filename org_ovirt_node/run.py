@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Optional, Union
 
 from org_ovirt_node.errors import CommandError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.signals import blocked
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,9 @@ def run(
     environment = clean_environment(env)
     program = shutil.which(full[0], path=environment["PATH"])
     if program is None:
-        raise CommandError(args, NOT_FOUND, f"the program {full[0]} is not installed", hint=hint)
+        raise CommandError(
+            args, NOT_FOUND, _("the program {program} is not installed").format(program=full[0]), hint=hint
+        )
     try:
         with blocked() if whole else nullcontext():
             done = subprocess.run(
@@ -102,9 +105,16 @@ def run(
                 check=False,
             )
     except subprocess.TimeoutExpired as exc:
-        raise CommandError(args, TIMED_OUT, f"no answer within {timeout:g} s", hint=hint) from exc
+        raise CommandError(
+            args, TIMED_OUT, _("no answer within {seconds:g} s").format(seconds=timeout), hint=hint
+        ) from exc
     except OSError as exc:
-        raise CommandError(args, NOT_STARTED, f"{full[0]} cannot be started: {exc.strerror}", hint=hint) from exc
+        raise CommandError(
+            args,
+            NOT_STARTED,
+            _("{program} cannot be started: {error}").format(program=full[0], error=exc.strerror),
+            hint=hint,
+        ) from exc
     result = Completed(args, done.returncode, done.stdout or "", done.stderr or "")
     for line in (result.stdout + result.stderr).splitlines()[-20:]:
         log.debug("  | %s", redact(line, secrets))
@@ -126,7 +136,7 @@ def output_of(argv: Sequence[Arg], source: IO[bytes]) -> Iterator[IO[bytes]]:
     environment = clean_environment()
     program = shutil.which(args[0], path=environment["PATH"])
     if program is None:
-        raise CommandError(args, NOT_FOUND, f"the program {args[0]} is not installed")
+        raise CommandError(args, NOT_FOUND, _("the program {program} is not installed").format(program=args[0]))
     with subprocess.Popen(
         (program, *args[1:]), stdin=source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
     ) as process:

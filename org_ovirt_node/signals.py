@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Optional
 
 from org_ovirt_node.errors import Interrupted
+from org_ovirt_node.i18n import _
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: A shell's exit status of a program that a signal ended, less the signal's number (POSIX, Shell, 2.8.2).
@@ -39,7 +40,9 @@ def _stop(number: int, frame: Optional[FrameType]) -> None:
     # A second signal must not cut the release of mounts and devices short.
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    stopped = Interrupted(f"interrupted by {signal.Signals(number).name}; everything was released")
+    stopped = Interrupted(
+        _("interrupted by {signal}; everything was released").format(signal=signal.Signals(number).name)
+    )
     stopped.status = BY_SIGNAL + number
     raise stopped
 

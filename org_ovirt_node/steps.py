@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, Optional, Protocol, TypeVar
 
 from org_ovirt_node.errors import NodeError, StorageError
-from org_ovirt_node.i18n import translated
+from org_ovirt_node.i18n import _, translated
 from org_ovirt_node.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -58,5 +58,8 @@ def run_steps(doing: Doing, steps: Sequence[Step[Doing]], done: Optional[Callabl
             raise
         except OSError as exc:
             log.error("step %s failed", step.name, exc_info=True)
-            raise StorageError(f"{step.text} failed: {_said(exc)}", hint="'dmesg' tells of errors of a disk.") from exc
+            raise StorageError(
+                _("{text} failed: {said}").format(text=translated(step.text), said=_said(exc)),
+                hint=_("'dmesg' tells of errors of a disk."),
+            ) from exc
         log.info("step %s took %.1f s", step.name, doing.seconds[step.name])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.errors import BootError
+from org_ovirt_node.i18n import _
 
 ENTRIES = "loader/entries"
 SORT_KEY = "ovirt-node"
@@ -63,7 +64,10 @@ def parse(text: str, name: str) -> Entry:
         if len(words) == 2 and not words[0].startswith("#"):
             values.setdefault(words[0], []).append(words[1].strip())
     if "linux" not in values:
-        raise BootError(f"the boot entry {name}.conf names no kernel", hint="Remove it, or write its 'linux' line.")
+        raise BootError(
+            _("the boot entry {name}.conf names no kernel").format(name=name),
+            hint=_("Remove it, or write its 'linux' line."),
+        )
     initrds = tuple(path for line in values.get("initrd", []) for path in line.split())
     return Entry(
         name=name,
@@ -105,7 +109,8 @@ def _file(path: Path) -> Optional[Entry]:
         if exc.errno == errno.EIO:
             # Not somebody else's file, but a disk that fails.
             raise BootError(
-                f"{path} cannot be read: {exc.strerror}", hint="The disk of /boot fails; see dmesg."
+                _("{path} cannot be read: {error}").format(path=path, error=exc.strerror),
+                hint=_("The disk of /boot fails; see dmesg."),
             ) from exc
         return None
 

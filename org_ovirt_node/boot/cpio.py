@@ -16,6 +16,7 @@ from typing import IO, Optional
 
 from org_ovirt_node.boot.hostinitrd import ALIGNMENT, MAGIC, TRAILER, HostFile
 from org_ovirt_node.errors import BootError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.rounding import round_up
 from org_ovirt_node.run import output_of
 
@@ -62,10 +63,13 @@ def _sizes(header: bytes, offset: int) -> tuple[int, int]:
     """Of the content and of the name of the member whose header it is.  Raises BootError when it is none."""
     if len(header) < HEADER or header[:6] not in (MAGIC, CRC_MAGIC):
         raise BootError(
-            f"an initramfs archive is damaged at byte {offset}", hint="Write it again, or get the image anew."
+            _("an initramfs archive is damaged at byte {offset}").format(offset=offset),
+            hint=_("Write it again, or get the image anew."),
         )
     if not FIELDS.fullmatch(header, 6, HEADER) or not 0 < _field(header, 11) <= NAME_MAX:
-        raise BootError(f"an initramfs archive is damaged at byte {offset}: its header makes no sense")
+        raise BootError(
+            _("an initramfs archive is damaged at byte {offset}: its header makes no sense").format(offset=offset)
+        )
     return _field(header, 6), _field(header, 11)
 
 
@@ -79,7 +83,7 @@ def members(data: bytes, start: int = 0) -> Iterator[Member]:
         name = data[offset + HEADER : offset + HEADER + length].rstrip(b"\0").decode("utf-8", errors="replace")
         content = _aligned(offset + HEADER + length)
         if content + size > len(data):
-            raise BootError(f"an initramfs archive is cut short: {name} ends behind its end")
+            raise BootError(_("an initramfs archive is cut short: {name} ends behind its end").format(name=name))
         yield Member(name.lstrip("/"), mode, content, size)
         if name == TRAILER:
             return
@@ -134,7 +138,8 @@ def names(initramfs: Path) -> frozenset[str]:
             program = next((name for magic, name in PROGRAMS.items() if start.startswith(magic[:ALIGNMENT])), "")
             if not program:
                 raise BootError(
-                    "the initramfs is compressed in a way that is not known", hint="zstd, gzip, xz, bzip2, lz4 are."
+                    _("the initramfs is compressed in a way that is not known"),
+                    hint=_("zstd, gzip, xz, bzip2, lz4 are."),
                 )
             # What is compressed reaches to the end of the file.  The program's status would say little: dracut pads an
             # archive with zeros, which zstd refuses after it has unpacked everything.
@@ -147,7 +152,10 @@ def _unpacked(plain: IO[bytes], program: str) -> set[str]:
     found: set[str] = set()
     start = _next_archive(plain)
     if start is None:
-        raise BootError(f"the initramfs could not be unpacked with {program}", hint=f"Is {program} installed?")
+        raise BootError(
+            _("the initramfs could not be unpacked with {program}").format(program=program),
+            hint=_("Is {program} installed?").format(program=program),
+        )
     while start is not None:
         found |= _streamed(plain, start)
         start = _next_archive(plain)
@@ -188,7 +196,7 @@ def _read(stream: IO[bytes], length: int) -> bytes:
     while length:
         data = stream.read(length)
         if not data:
-            raise BootError("an initramfs archive is cut short", hint="Write it again, or get the image anew.")
+            raise BootError(_("an initramfs archive is cut short"), hint=_("Write it again, or get the image anew."))
         parts.append(data)
         length -= len(data)
     return b"".join(parts)

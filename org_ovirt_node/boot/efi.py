@@ -17,6 +17,7 @@ from pathlib import Path
 
 from org_ovirt_node.boot.files import write_durably
 from org_ovirt_node.errors import BootError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.run import clean_environment, run
 
 PLATFORM = "x86_64-efi"
@@ -87,8 +88,8 @@ def signed_files(tree: Path) -> tuple[str, dict[str, str]]:
             return vendor, found[vendor]
     if vendors:
         raise BootError(
-            f"the image has shim ({found[vendors[0]][SHIM]}) and no signed GRUB for it",
-            hint="Build it with grub2-efi-x64 (Debian: grub-efi-amd64-signed), or without shim.",
+            _("the image has shim ({found}) and no signed GRUB for it").format(found=found[vendors[0]][SHIM]),
+            hint=_("Build it with grub2-efi-x64 (Debian: grub-efi-amd64-signed), or without shim."),
         )
     return "", {}
 
@@ -109,8 +110,8 @@ def find_efi(tree: Path, name: str) -> EfiFiles:
     if (tree / "usr/lib/grub" / PLATFORM).is_dir() and (tree / f"usr/bin/{name}-mkimage").exists():
         return EfiFiles("ovirt-node", "EFI/ovirt-node/grubx64.efi", {}, ("EFI/ovirt-node/grub.cfg",))
     raise BootError(
-        "the image has no boot loader for EFI",
-        hint="Build it with shim and a signed GRUB, or with GRUB's x86_64-efi modules (Debian: grub-efi-amd64-bin).",
+        _("the image has no boot loader for EFI"),
+        hint=_("Build it with shim and a signed GRUB, or with GRUB's x86_64-efi modules (Debian: grub-efi-amd64-bin)."),
     )
 
 
@@ -192,15 +193,17 @@ def stale_entries(listing: str, esp_uuids: Sequence[str]) -> tuple[str, ...]:
 
 def check_variables(folder: Path = VARIABLES) -> None:
     """Raise BootError when no boot entry could be made on this machine: asked before a disk is written."""
-    why = ""
+    why = hint = ""
     if shutil.which("efibootmgr", path=clean_environment()["PATH"]) is None:
-        why, hint = "this installer has no efibootmgr", "Use an installer with it."
+        why, hint = _("this installer has no efibootmgr"), _("Use an installer with it.")
     elif not folder.is_dir() or not any(folder.iterdir()):
-        why, hint = "the firmware's variables cannot be read", "Start the installer without noefi or efi=noruntime."
+        why = _("the firmware's variables cannot be read")
+        hint = _("Start the installer without noefi or efi=noruntime.")
     elif os.statvfs(folder).f_flag & os.ST_RDONLY:
-        why, hint = f"{folder} is mounted read-only", f"Run 'mount -o remount,rw {folder}' and start again."
+        why = _("{folder} is mounted read-only").format(folder=folder)
+        hint = _("Run 'mount -o remount,rw {folder}' and start again.").format(folder=folder)
     if why:
-        raise BootError(f"the firmware could be told nothing of the new node: {why}", hint=hint)
+        raise BootError(_("the firmware could be told nothing of the new node: {why}").format(why=why), hint=hint)
 
 
 def register(disk: str, number: int, start: str, esp_uuids: Sequence[str]) -> None:
@@ -214,5 +217,5 @@ def register(disk: str, number: int, start: str, esp_uuids: Sequence[str]) -> No
     loader = "\\" + start.replace("/", "\\")
     run(
         ["efibootmgr", "--create", "--disk", disk, "--part", str(number), "--label", LABEL, "--loader", loader],
-        hint="Are the firmware's variables writable, and is there room in them?",
+        hint=_("Are the firmware's variables writable, and is there room in them?"),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from org_ovirt_node.boot import bls, grubcfg, grubenv
 from org_ovirt_node.errors import BootError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.run import run
 
 MODULES = "usr/lib/modules"
@@ -47,17 +48,20 @@ def find_kernel(tree: Path, version: str = "") -> KernelFiles:
     """
     versions = [version] if version else sorted(path.parent.name for path in (tree / MODULES).glob("*/vmlinuz"))
     if len(versions) != 1:
-        said = "several kernels" if versions else "no kernel"
+        wrong = _("the image holds no kernel below /{modules}")
+        if versions:
+            wrong = _("the image holds several kernels below /{modules}")
         raise BootError(
-            f"the image holds {said} below /{MODULES}", hint="Build it with 'ovirt-node-image build': it keeps one."
+            wrong.format(modules=MODULES),
+            hint=_("Build it with 'ovirt-node-image build': it keeps one."),
         )
     folder = tree / MODULES / versions[0]
     found = KernelFiles(versions[0], folder / bls.KERNEL, folder / bls.INITRAMFS)
     for path in (found.kernel, found.initramfs):
         if not path.is_file():
             raise BootError(
-                f"the image lacks /{path.relative_to(tree)}",
-                hint="Build it with 'ovirt-node-image build', which makes a generic initramfs.",
+                _("the image lacks /{path}").format(path=path.relative_to(tree)),
+                hint=_("Build it with 'ovirt-node-image build', which makes a generic initramfs."),
             )
     return found
 
@@ -179,8 +183,8 @@ def environment_blocks(boot: Path, grub_folder: str) -> tuple[Path, ...]:
     mounts = environment_mounts(boot)
     if not mounts:
         raise BootError(
-            f"no partition with GRUB's environment block is mounted below {boot}",
-            hint=f"See fstab(5) for {boot}/env1, and mount it.",
+            _("no partition with GRUB's environment block is mounted below {boot}").format(boot=boot),
+            hint=_("See fstab(5) for {boot}/env1, and mount it.").format(boot=boot),
         )
     return tuple(place / BLOCK for place in mounts)
 
@@ -241,5 +245,5 @@ def grub_folder(boot: Path) -> str:
     """The name of GRUB's folder on /boot: ``grub2`` (Fedora, CentOS) or ``grub`` (Debian)."""
     found = [name for name in ("grub2", "grub") if (boot / name / "grub.cfg").is_file()]
     if not found:
-        raise BootError(f"{boot} holds no grub.cfg", hint="Is /boot mounted?")
+        raise BootError(_("{boot} holds no grub.cfg").format(boot=boot), hint=_("Is /boot mounted?"))
     return found[0]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from org_ovirt_node.boot.bls import Entry
 from org_ovirt_node.errors import BootError
+from org_ovirt_node.i18n import _
 
 #: Variables in the environment block.
 SAVED, TRIAL, TRIES, FELL_BACK = "saved_entry", "trial_entry", "trial_tries", "trial_failed"
@@ -101,7 +102,10 @@ def render_config(timeout: int, options: str, environment: int = 0) -> str:
 def _quoted(text: str) -> str:
     """``text`` as one word of GRUB's script language."""
     if "\n" in text or "\0" in text:
-        raise BootError(f"a boot entry holds a line break: {text!r}", hint="Remove it from the kernel arguments.")
+        raise BootError(
+            _("a boot entry holds a line break: {text}").format(text=repr(text)),
+            hint=_("Remove it from the kernel arguments."),
+        )
     return "'" + text.replace("'", "'\\''") + "'"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from org_ovirt_node.errors import BootError
+from org_ovirt_node.i18n import _
 
 SIZE = 1024
 SIGNATURE = b"# GRUB Environment Block\n"
@@ -56,7 +57,7 @@ def render(values: Mapping[str, str]) -> bytes:
         body += f"{name}={escaped}\n".encode()
     if len(body) > SIZE:
         raise BootError(
-            f"GRUB's environment block holds {SIZE} bytes and {len(body)} are needed",
-            hint="Remove variables from it with grub-editenv.",
+            _("GRUB's environment block holds {size} bytes and {count} are needed").format(size=SIZE, count=len(body)),
+            hint=_("Remove variables from it with grub-editenv."),
         )
     return body + b"#" * (SIZE - len(body))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from org_ovirt_node.errors import BootError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.run import run
 
 PLATFORM = "i386-pc"
@@ -35,7 +36,7 @@ def find_grub(root: Path) -> Grub:
     for name in ("grub2", "grub"):
         if (root / "usr/bin" / f"{name}-mkimage").exists():
             return Grub(name)
-    raise BootError("the image has no GRUB", hint="Build it with grub2-tools (Debian: grub-common).")
+    raise BootError(_("the image has no GRUB"), hint=_("Build it with grub2-tools (Debian: grub-common)."))
 
 
 def bios_setup(root: Path, grub: Grub) -> str:
@@ -49,7 +50,7 @@ def bios_setup(root: Path, grub: Grub) -> str:
         if (root / folder / name).exists() and (root / "usr/lib/grub" / PLATFORM / "boot.img").is_file():
             return f"/{folder}/{name}"
     raise BootError(
-        "the image has no GRUB for BIOS", hint="Build it with grub2-pc and grub2-tools (Debian: grub-pc-bin)."
+        _("the image has no GRUB for BIOS"), hint=_("Build it with grub2-pc and grub2-tools (Debian: grub-pc-bin).")
     )
 
 
@@ -59,7 +60,7 @@ def install_bios(root: Path, grub: Grub, disk: str, boot_number: int) -> None:
     target = root / "boot" / grub.folder / PLATFORM
     target.mkdir(parents=True, exist_ok=True)
     wanted = sorted(path for path in modules.iterdir() if path.suffix in (".mod", ".lst") or path.name == "boot.img")
-    run(["cp", "--no-preserve=all", *wanted, target], hint="Is there room on /boot?")
+    run(["cp", "--no-preserve=all", *wanted, target], hint=_("Is there room on /boot?"))
     folder = f"/boot/{grub.folder}/{PLATFORM}"
     run(
         [
@@ -79,6 +80,6 @@ def install_bios(root: Path, grub: Grub, disk: str, boot_number: int) -> None:
     run(
         [bios_setup(root, grub), f"--directory={folder}", f"--device-map={folder}/device.map", disk],
         root=root,
-        hint="Has the disk a BIOS boot partition?",
+        hint=_("Has the disk a BIOS boot partition?"),
     )
     device_map.unlink()

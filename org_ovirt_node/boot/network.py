@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from org_ovirt_node.errors import StorageError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.model import NetworkRequest
 
 #: The initramfs waits for its network, and only where this is said.
@@ -42,9 +43,10 @@ def ip_argument(card: Card, portal: str, networks: Sequence[NetworkRequest]) -> 
     mtu = f":{request.mtu}" if request.mtu else ""
     if way in ("none", "ignore"):
         raise StorageError(
-            f"the root is reached by {portal}, and the kickstart's network of {card.name} (line {request.line}) has no "
-            f"IPv{6 if six else 4}",
-            hint=f"Take --noipv{6 if six else 4} away.",
+            _(
+                "the root is reached by {portal}, and the kickstart's network of {name} (line {line}) has no IPv{kind}"
+            ).format(portal=portal, name=card.name, line=request.line, kind=6 if six else 4),
+            hint=_("Take --noipv{kind} away.").format(kind=6 if six else 4),
         )
     if way in ("dhcp", "auto"):
         return f"ip={card.name}:{ {'auto': 'auto6', 'dhcp': 'dhcp6'}[way] if six else 'dhcp' }{mtu}"

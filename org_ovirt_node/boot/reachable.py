@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from org_ovirt_node.boot import cmdline
 from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.errors import BootError
+from org_ovirt_node.i18n import _
 
 DEVICES_FILE = "/etc/lvm/devices/system.devices"
 INITIATOR = "/etc/iscsi/initiatorname.iscsi"
@@ -115,8 +116,8 @@ def check(facts: RootFacts, layer: str) -> None:
     found = missing(facts)
     if found:
         raise BootError(
-            f"{layer} would not reach its root: {'; '.join(found)}",
-            hint="The layer that runs stays the default. Get an image that has what this host's storage needs.",
+            _("{layer} would not reach its root: {found}").format(layer=layer, found="; ".join(found)),
+            hint=_("The layer that runs stays the default. Get an image that has what this host's storage needs."),
         )
 
 

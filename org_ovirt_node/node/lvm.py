@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from org_ovirt_node.errors import CommandError, StorageError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.run import run
 
 TAG_VG, TAG_POOL, TAG_BASE, TAG_LAYER, TAG_VOLUME, TAG_INIT = (
@@ -109,9 +110,13 @@ def parse_rows(text: str, kind: str) -> list[dict[str, str]]:
         data: Any = json.loads(text)
         rows = [row for part in data["report"] for row in part.get(kind, [])]
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise StorageError("LVM's report could not be read", hint="Run 'lvs --reportformat json' to see it.") from exc
+        raise StorageError(
+            _("LVM's report could not be read"), hint=_("Run 'lvs --reportformat json' to see it.")
+        ) from exc
     if not all(isinstance(row, dict) and all(isinstance(v, str) for v in row.values()) for row in rows):
-        raise StorageError("LVM's report has rows of an unknown form", hint="Run 'lvs --reportformat json' to see it.")
+        raise StorageError(
+            _("LVM's report has rows of an unknown form"), hint=_("Run 'lvs --reportformat json' to see it.")
+        )
     return rows
 
 
@@ -147,7 +152,9 @@ def parse_volume(row: dict[str, str]) -> LogicalVolume:
             metadata_size=_number(row.get("lv_metadata_size", "").rstrip("B")),
         )
     except (KeyError, ValueError) as exc:
-        raise StorageError(f"LVM's report lacks {exc}", hint="LVM 2.02.158 or newer is needed.") from exc
+        raise StorageError(
+            _("LVM's report lacks {error}").format(error=exc), hint=_("LVM 2.02.158 or newer is needed.")
+        ) from exc
 
 
 def _report(program: str, fields: str, arguments: Sequence[str]) -> str:
@@ -173,7 +180,9 @@ def _group(row: dict[str, str], volumes: tuple[LogicalVolume, ...]) -> Group:
             volumes=volumes,
         )
     except (KeyError, ValueError) as exc:
-        raise StorageError(f"LVM's report lacks {exc}", hint="LVM 2.02.158 or newer is needed.") from exc
+        raise StorageError(
+            _("LVM's report lacks {error}").format(error=exc), hint=_("LVM 2.02.158 or newer is needed.")
+        ) from exc
 
 
 def group(name: str) -> Group:
@@ -189,7 +198,10 @@ def group(name: str) -> Group:
         return _group(rows[0], tuple(parse_volume(row) for row in rows))
     found = groups(select)
     if not found:
-        raise StorageError(f"there is no volume group {name}", hint="Is its disk connected? 'pvs' lists what is seen.")
+        raise StorageError(
+            _("there is no volume group {name}").format(name=name),
+            hint=_("Is its disk connected? 'pvs' lists what is seen."),
+        )
     return found[0]
 
 
@@ -238,7 +250,7 @@ def rename(vg: str, name: str, new: str) -> None:
 
 def remove(name: str) -> None:
     """Remove the LV ``vg/lv``, which nobody uses.  Raises CommandError."""
-    run(["lvremove", "--yes", name], hint="Is it still mounted? See 'findmnt'.", whole=True)
+    run(["lvremove", "--yes", name], hint=_("Is it still mounted? See 'findmnt'."), whole=True)
 
 
 def seal(name: str, tags: Sequence[str]) -> None:

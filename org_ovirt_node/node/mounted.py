@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from org_ovirt_node.errors import StorageError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.mounts import unmount
 from org_ovirt_node.run import run
 
@@ -31,7 +32,7 @@ def parse(text: str) -> tuple[Mounted, ...]:
     try:
         return tuple(_walk(json.loads(text)["filesystems"]))
     except (ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise StorageError("findmnt's report could not be read", hint="Run 'findmnt --json' to see it.") from exc
+        raise StorageError(_("findmnt's report could not be read"), hint=_("Run 'findmnt --json' to see it.")) from exc
 
 
 def _walk(rows: list[dict[str, Any]]) -> Iterator[Mounted]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from org_ovirt_node.errors import PayloadError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.media import checksum
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
@@ -23,7 +24,10 @@ def images(medium: Path = Path(MEDIUM)) -> tuple[Image, ...]:
         if (path.parent / read.file).is_file():
             found.append(Image(str(path.parent / read.file), read.facts.nvr, read.sha256))
     if not found:
-        raise PayloadError(f"there is no image on the medium ({medium}/ovirt-node)", hint="Make the medium anew.")
+        raise PayloadError(
+            _("there is no image on the medium ({medium}/ovirt-node)").format(medium=medium),
+            hint=_("Make the medium anew."),
+        )
     return tuple(found)
 
 

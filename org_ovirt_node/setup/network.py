@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from org_ovirt_node.errors import NodeError
+from org_ovirt_node.i18n import _
 from org_ovirt_node.install import system
 from org_ovirt_node.kickstart import fetch
 from org_ovirt_node.kickstart.model import InstallRequest, NetworkRequest, NodeSection
@@ -48,7 +49,9 @@ class Network:
                 self.start(request.system.networks)
             except NodeError as error:
                 # As with the login itself: the disks may well be local.
-                self.progress.detail(f"the firmware names iSCSI targets, and there is no network: {error}")
+                self.progress.detail(
+                    _("the firmware names iSCSI targets, and there is no network: {error}").format(error=error)
+                )
 
     def start(self, networks: Sequence[NetworkRequest] = ()) -> None:
         """Have the network up, by the profiles that ``networks`` mean; without one by DHCP.
@@ -57,13 +60,16 @@ class Network:
         """
         if self.up:
             return
-        self.progress.step("network", "Starting the network")
+        self.progress.step("network", _("Starting the network"))
         # What is not to come up at boot is there for the installation all the same, as in Anaconda.
         system.connections(self.root, [replace(network, onboot=True) for network in networks])
         run(["systemctl", "start", "NetworkManager.service"], timeout=ONLINE)
         if not run(["nm-online", "--quiet", "--timeout", str(ONLINE)], check=False).ok:
-            hint = "Check the kickstart's network lines." if networks else "Is there a DHCP server?"
+            hint = _("Is there a DHCP server? See 'journalctl -u NetworkManager'.")
+            if networks:
+                hint = _("Check the kickstart's network lines. See 'journalctl -u NetworkManager'.")
             raise NodeError(
-                f"no network card came up within {ONLINE} s", hint=f"{hint} See 'journalctl -u NetworkManager'."
+                _("no network card came up within {seconds} s").format(seconds=ONLINE),
+                hint=hint,
             )
         self.up = True

@@ -13,6 +13,7 @@ from typing import NoReturn, Optional
 
 from org_ovirt_node.cli import common
 from org_ovirt_node.cli.install import ENDINGS, end_machine
+from org_ovirt_node.i18n import _
 from org_ovirt_node.install.options import Options
 from org_ovirt_node.install.runner import install, only_plan
 from org_ovirt_node.kickstart.standard import load
@@ -40,7 +41,7 @@ def reachable(kickstart: Kickstart) -> Iterator[str]:
     device = LABELS / kickstart.label
     run(
         ["udevadm", "wait", "--timeout=30", device],
-        hint=f"No file system has the label {kickstart.label}: is its medium in the machine?",
+        hint=_("No file system has the label {label}: is its medium in the machine?").format(label=kickstart.label),
     )
     with mounted(os.fspath(device), MOUNT, options=["ro"]) as folder:
         yield os.fspath(folder / kickstart.path.lstrip("/"))

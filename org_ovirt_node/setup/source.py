@@ -9,6 +9,7 @@ from typing import Optional
 
 from org_ovirt_node.boot.cmdline import split
 from org_ovirt_node.errors import WrongUsage
+from org_ovirt_node.i18n import N_, _, translated
 from org_ovirt_node.kickstart.fetch import MEDIUM_FILE, MEDIUM_LABEL
 from org_ovirt_node.mounts import mounted
 from org_ovirt_node.run import run
@@ -23,7 +24,7 @@ MOUNT = Path("/run/ovirt-node-ks")
 ARGUMENTS = ("inst.ks", "ovirt-node.ks")
 #: What the installer of oVirt Node 3 took there; an unattended one that asks for it must not sit at a question.
 LEGACY = ("storage_init", "storage_vol", "stateless", "uninstall", "reinstall", "firstboot", "standalone", "adminpw")
-ACCEPTED = "http://…, https://…, file:/PATH or cdrom:/PATH on the medium, hd:LABEL=NAME:/PATH"
+ACCEPTED = N_("http://…, https://…, file:/PATH or cdrom:/PATH on the medium, hd:LABEL=NAME:/PATH")
 
 
 @dataclass(frozen=True)
@@ -49,14 +50,17 @@ def from_command_line(line: str) -> Optional[Kickstart]:
     for word in split(line):
         if word.partition("=")[0] in LEGACY:
             raise WrongUsage(
-                f"{word.partition('=')[0]} on the kernel command line is not supported",
-                hint="Give a kickstart, inst.ks=URL; a node is removed by what is installed over it.",
+                _("{word} on the kernel command line is not supported").format(word=word.partition("=")[0]),
+                hint=_("Give a kickstart, inst.ks=URL; a node is removed by what is installed over it."),
             )
     found = [word for word in split(line) if word.partition("=")[0] in ARGUMENTS]
     if not found:
         return None
     if len(set(found)) > 1:
-        raise WrongUsage("the kernel command line names several kickstarts", hint=f"Give one of {', '.join(found)}.")
+        raise WrongUsage(
+            _("the kernel command line names several kickstarts"),
+            hint=_("Give one of {words}.").format(words=", ".join(found)),
+        )
     value = found[0].partition("=")[2].strip('"')
     scheme, colon, rest = value.partition(":")
     if not value:
@@ -64,14 +68,15 @@ def from_command_line(line: str) -> Optional[Kickstart]:
     if scheme in ("http", "https") and rest.startswith("//"):
         return Kickstart(value)
     if scheme == "hd" and rest.startswith("LABEL=") and ":/" in rest:
-        label, _, path = rest[len("LABEL=") :].partition(":")
+        label, _colon, path = rest[len("LABEL=") :].partition(":")
         return Kickstart(path, label)
     path = rest if colon and scheme in ("file", "cdrom") else value
     if path.startswith("/"):
         inside = PurePosixPath("/", *[part for part in PurePosixPath(path).parts if part not in ("/", "..")])
         return Kickstart(f"{MEDIUM}{inside}")
     raise WrongUsage(
-        f"{found[0].partition('=')[0]}={redact_url(value)} names no kickstart", hint=f"Accepted: {ACCEPTED}."
+        _("{word}={value} names no kickstart").format(word=found[0].partition("=")[0], value=redact_url(value)),
+        hint=_("Accepted: {accepted}.").format(accepted=translated(ACCEPTED)),
     )
 
 
