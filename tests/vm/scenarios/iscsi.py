@@ -47,7 +47,8 @@ echo 'node.conn[0].tcp.window_size = {RECEIVE}' >> $ANA_INSTALL_PATH/etc/iscsi/i
 FEW_VOLUMES = "novolume /home\nnovolume /tmp\nnovolume /var/crash\nnovolume /var/log/audit\nnovolume /var/tmp\n"
 #: Seconds that the target is away.
 DROP = 20.0
-#: Seconds until an installation gives up whose target does not come back: 60 for the session, and what comes after.
+#: Seconds until an installation gives up whose target does not come back: 60 for the session, and what comes after
+#: (66 in all on 2026-11-23).
 GIVEN_UP = 180.0
 #: Seconds for a write that meets the loss of a path.
 PATH_LOSS = 120.0
