@@ -6,11 +6,11 @@ import ctypes
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from org_ovirt_node.errors import StorageError
+from org_ovirt_node.errors import CommandError, StorageError
 from org_ovirt_node.i18n import _
 from org_ovirt_node.run import Arg, run
 
@@ -159,12 +159,7 @@ def _await_detached(held: Path, name: str) -> None:
     Another one may have the device by then, with another file.  Raises StorageError after DETACH seconds.
     """
     deadline = time.monotonic() + DETACH
-    while True:
-        try:
-            if held.read_text(encoding="utf-8", errors="replace") != name:
-                return
-        except OSError:
-            return
+    while _attached(held, name):
         if time.monotonic() > deadline:
             raise StorageError(
                 _("the loop device of {name} is still in use after {seconds:g} s").format(
@@ -173,6 +168,17 @@ def _await_detached(held: Path, name: str) -> None:
                 hint=_("See who uses it with 'losetup -a' and 'fuser'."),
             )
         time.sleep(0.02)
+    # The device is without its file before the file is closed, by whoever closes the device last: udev has done that
+    # when it is through with its events.  Where there is no udev, nobody of it looked.
+    with suppress(CommandError):
+        run(["udevadm", "settle", f"--timeout={DETACH:.0f}"])
+
+
+def _attached(held: Path, name: str) -> bool:
+    try:
+        return held.read_text(encoding="utf-8", errors="replace") == name
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import pytest
 
 from org_ovirt_node import mounts, progress
 from org_ovirt_node.errors import CommandError, KickstartProblem, NodeError, StorageError
-from org_ovirt_node.run import run
+from org_ovirt_node.run import CLEAN_PATH, run
 
 
 def test_a_missing_program_is_named() -> None:
@@ -151,6 +151,25 @@ def test_a_loop_device_that_somebody_else_looks_at_is_waited_for(
         backing = Path(f"/sys/class/block/{Path(device).name}/loop/backing_file")
     assert not looking
     assert not backing.exists() or backing.read_text().strip() != str(file)
+
+
+def test_udev_is_through_with_a_loop_device_before_its_file_system_is_unmounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel closes the file behind a loop device after it has said that the device is free."""
+    program = tmp_path / "bin/udevadm"
+    program.parent.mkdir()
+    with mounts.mounted("tmpfs", tmp_path / "outer", fstype="tmpfs") as outer:
+        program.write_text(
+            f"#!/bin/sh\ncat /sys/block/loop*/loop/backing_file > {tmp_path}/still\necho $1 > {tmp_path}/said"
+        )
+        program.chmod(0o755)
+        monkeypatch.setenv("OVIRT_NODE_PATH", f"{program.parent}:{CLEAN_PATH}")
+        (outer / "disk.raw").write_bytes(bytes(1 << 20))
+        with mounts.loop_device(outer / "disk.raw", readonly=True):
+            pass
+        assert (tmp_path / "said").read_text() == "settle\n"
+        assert str(outer) not in (tmp_path / "still").read_text()
 
 
 def test_a_loop_device_that_stays_in_use_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
