@@ -34,7 +34,7 @@ def install(request: InstallRequest, options: Options, progress: Progress) -> In
     """Do all steps, then release everything.  Raises NodeError; nothing stays mounted or active either way."""
     try:
         with (
-            lock.locked("the installation", options.lock, other="another one", hint="Let it end, or stop it."),
+            lock.locked("the installation", options.lock, other="another one", hint=_("Let it end, or stop it.")),
             interruptible(),
             ExitStack() as stack,
         ):

@@ -118,7 +118,7 @@ class NodeParser(KickstartParser):  # type: ignore[misc]
             except NodeError:
                 raise
             except KickstartError as error:
-                message = _one_line(getattr(error, "message", "")) or "this line cannot be read"
+                message = _one_line(getattr(error, "message", "")) or _("this line cannot be read")
                 section = str(self._state)
                 named = not section.startswith("%") or section in message
                 self.place.fail(message if named else f"{section}: {message}")

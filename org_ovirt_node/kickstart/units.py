@@ -64,7 +64,7 @@ def parse_size(text: str) -> int:
 def format_size(size: int) -> str:
     """The shortest text that :func:`parse_size` reads back as exactly ``size`` bytes: ``20GiB``, ``1536MiB``."""
     if size < 0:
-        raise ValueError(f"{size} bytes is less than nothing")
+        raise ValueError(_("{size} bytes is less than nothing").format(size=size))
     for unit in _WRITTEN:
         if size and size % UNITS[unit] == 0:
             return f"{size // UNITS[unit]}{unit}"

@@ -9,8 +9,9 @@ from pyanaconda.core.kickstart.addon import AddonData
 from pykickstart.errors import KickstartParseError
 
 from org_ovirt_node.errors import KickstartProblem
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.model import NodeSection
-from org_ovirt_node.kickstart.section import ADDON, format_section, parse_section
+from org_ovirt_node.kickstart.section import ADDON, SECTION, format_section, parse_section
 
 
 class OvirtNodeData(AddonData):  # type: ignore[misc]
@@ -29,7 +30,8 @@ class OvirtNodeData(AddonData):  # type: ignore[misc]
     def handle_header(self, args: list[str], line_number: Optional[int] = None) -> None:
         """Take the arguments after ``%addon org_ovirt_node``; a mistake in them is known at once."""
         if self._line:
-            raise KickstartParseError(f"%addon {ADDON}: the section is there twice", lineno=line_number or 0)
+            message = _("{section}: the section is there twice").format(section=SECTION)
+            raise KickstartParseError(message, lineno=line_number or 0)
         self._line = line_number or 1
         self._arguments = list(args)
         self.section = self._parse()

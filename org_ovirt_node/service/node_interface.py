@@ -12,6 +12,7 @@ from pyanaconda.modules.common.errors.configuration import ConfigurationError
 
 from org_ovirt_node.constants import OVIRT_NODE
 from org_ovirt_node.errors import KickstartProblem
+from org_ovirt_node.i18n import _
 from org_ovirt_node.kickstart.options import BY_NAME
 from org_ovirt_node.kickstart.section import SECTION, format_section, parse_section
 from org_ovirt_node.kickstart.units import format_size
@@ -169,7 +170,8 @@ class OvirtNodeInterface(KickstartModuleInterface):  # type: ignore[misc]
             parsed = parse_section(["--image=file:/image", "--nosignature"], list(enumerate(lines, start=1)))
         except KickstartProblem as problem:
             text = str(problem).removeprefix(f"{problem.line}: {SECTION}: ")
-            raise ConfigurationError(f"Volumes, line {problem.line}: {text}") from None
+            place = _("Volumes, line {line}").format(line=problem.line)
+            raise ConfigurationError(f"{place}: {text}") from None
         self.implementation.change(volumes=parsed.volumes, novolumes=parsed.novolumes)
 
     @property
