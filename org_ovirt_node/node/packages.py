@@ -8,7 +8,7 @@ or a newer one.  /var is shared, so the folder is there whatever layer runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,6 @@ from org_ovirt_node.boot.files import LABEL
 from org_ovirt_node.errors import CommandError, NodeError
 from org_ovirt_node.image import labels
 from org_ovirt_node.image.compare import compare_packages, packages_of
-from org_ovirt_node.inside import inside
 from org_ovirt_node.mounts import bound, mounted
 from org_ovirt_node.node import journal
 from org_ovirt_node.node.copying import attribute_names
@@ -43,7 +42,6 @@ INSTALLED = {
     RPM: ["rpm", "--query", "--queryformat", f"{EVR}\\n"],
     DEB: ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ${Version}\\n"],
 }
-LISTED = {RPM: ["rpm", "--query", "--list"], DEB: ["dpkg-query", "--listfiles"]}
 #: The administrator's configuration stays: /etc has been merged already (dpkg(1), rpm(8)).
 INSTALL = {
     RPM: ["rpm", "--upgrade"],
@@ -198,22 +196,29 @@ def _install(kind: str, chosen: list[Package], root: Path) -> None:
         ) from exc
 
 
-def label(chosen: tuple[Package, ...], root: Path) -> str:
-    """Give the files of ``chosen`` in the new layer at ``root`` the SELinux labels of its own policy.
+def marks(upper: Path) -> dict[str, int]:
+    """When each path of the layer's upper side was changed last (inode(7), ctime, in ns); for :func:`label`."""
+    found = {}
+    for folder, names, files in os.walk(upper):
+        for name in (*names, *files):
+            path = Path(folder, name)
+            found[str(path.relative_to(upper))] = path.lstat().st_ctime_ns
+    return found
 
-    Their managers saw no SELinux in there: files of theirs have got the labels of their folders.  Returns what went
-    wrong: the running policy may not know a label, and that is no reason to go without the new image.
+
+def label(root: Path, upper: Path, before: Mapping[str, int]) -> str:
+    """Give what the packages brought and changed in the new layer at ``root`` the SELinux labels of its own policy.
+
+    Their managers saw no SELinux in there: what they made has got the labels of its folders.  ``upper`` is the layer's
+    upper side, ``before`` its :func:`marks` from before the installation.  Returns what went wrong: the running policy
+    may not know a label, and that is no reason to go without the new image.
     """
     contexts = labels.file_contexts(root)
     if contexts is None or LABEL not in attribute_names(root / "usr"):
         return ""
-    listed: list[str] = []
-    for kind in QUERY:
-        names = [package.name for package in chosen if package.kind == kind]
-        if names:
-            listed += run([*LISTED[kind], *names], root=root).stdout.splitlines()
-    places = {inside(root, path, follow=False) for path in listed if path.startswith("/")}
-    paths = sorted(f"/{place.relative_to(root)}" for place in places if place != root and os.path.lexists(place))
+    changed = sorted(path for path, mark in marks(upper).items() if before.get(path) != mark)
+    # What is gone from the image is a device in the upper side, and nothing in the root.
+    paths = [f"/{path}" for path in changed if os.path.lexists(root / path)]
     argv = ["setfiles", "-F", "-0", "-f", "-", f"/{contexts}"]
     done = run(argv, root=root, input="".join(f"{path}\0" for path in paths), check=False)
     if done.ok:

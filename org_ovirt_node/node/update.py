@@ -291,8 +291,9 @@ class Update:
         """Take along root's home, --keep and packages; add to the shared volumes what the new image brings."""
         said = carry.carry(self.places, self.root, self.request.keep)
         if self.prepared.packages:
+            before = packages.marks(self.upper)
             said += packages.install(self.prepared.packages, self.places, self.root)
-            wrong = packages.label(self.prepared.packages, self.root)
+            wrong = packages.label(self.root, self.upper, before)
             self.journal.conflicts += [{"path": "/usr", "text": wrong, "beside": ""}] if wrong else []
         for line in said:
             self.progress.detail(line)

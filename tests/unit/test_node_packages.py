@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -181,28 +183,32 @@ def test_failures_row_7_what_packages_bring_gets_the_labels_of_the_new_image(
     root: Path, monkeypatch: pytest.MonkeyPatch, labelled: bool, refused: str
 ) -> None:
     """Their managers see no SELinux in the new layer, and let files have the labels of their folders."""
-    write(root, {"usr/bin/tool": "x", "etc/selinux/config": "SELINUXTYPE=default\n", "usr/sbin/setfiles": ""})
-    write(root, {"etc/selinux/default/contexts/files/file_contexts": "", "etc/tool.conf": "x"})
-    (root / "bin").symlink_to("usr/bin")
+    upper = root.with_name("upper")
+    for tree in (root, upper):
+        write(tree, {"etc/selinux/config": "SELINUXTYPE=default\n", "etc/list": "x"})
+        (tree / "usr").mkdir(exist_ok=True)
+    write(root, {"etc/selinux/default/contexts/files/file_contexts": "", "usr/sbin/setfiles": ""})
+    before = packages.marks(upper)
+    for tree in (root, upper):
+        write(tree, {"usr/bin/tool": "x", "etc/list": "y"})
+        (tree / "usr/link").symlink_to("bin")
+    os.mknod(upper / "usr/gone", stat.S_IFCHR)
     calls: list[tuple[list[str], str]] = []
 
     def answer(argv: Sequence[Any], *, root: Path, input: str = "", **_: Any) -> Completed:
-        words = [str(word) for word in argv]
-        calls.append((words, input))
-        if words[0] == "setfiles":
-            return Completed(tuple(words), int(bool(refused)), "", refused)
-        text = "/.\n/bin\n/bin/tool\n/gone\ndiverted by x\n" if words[0] == "dpkg-query" else "/etc/tool.conf\n"
-        return Completed(tuple(words), 0, text, "")
+        calls.append(([str(word) for word in argv], input))
+        return Completed(tuple(calls[-1][0]), int(bool(refused)), "", refused)
 
     monkeypatch.setattr(packages, "run", answer)
     monkeypatch.setattr(packages, "attribute_names", lambda _: [LABEL] if labelled else [])
-    said = packages.label((DEB, RPM), root)
+    said = packages.label(root, upper, before)
     assert ("EINVAL" in said and "restorecon" in said) == bool(refused)
     if not labelled:
         assert not calls and not said
         return
-    assert [words[-1] for words, _ in calls[:2]] == ["hook", "tool"]
-    assert calls[2][1] == "/bin\0/etc/tool.conf\0/usr/bin/tool\0"
+    ((words, listed),) = calls
+    assert words[0] == "setfiles" and words[-1] == "/etc/selinux/default/contexts/files/file_contexts"
+    assert listed == "/etc/list\0/usr\0/usr/bin\0/usr/bin/tool\0/usr/link\0"
 
 
 @pytest.mark.parametrize(

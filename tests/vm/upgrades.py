@@ -169,6 +169,18 @@ def update(node: Node, image: NodeImage, options: str = "") -> dict[str, Any]:
     return found
 
 
+def planned(node: Node, image: NodeImage, options: str = "") -> dict[str, Any]:
+    """What ``nodectl update --plan`` says, whether the update is possible or not."""
+    command = (
+        f"nodectl update --plan --machine-readable {MEDIUM}/{image.nvr}.squashfs --sha256 {image.sha256} {options}"
+    )
+    done = node.shell.run(f"{command} 2>/tmp/plan.err", UPDATE, check=False)
+    check(done.status in (0, 1), f"the plan ended with {done.status}:\n{node.shell.text('cat /tmp/plan.err')}")
+    found: dict[str, Any] = json.loads(done.text)
+    check_equal(found["possible"], done.ok, "what the plan's status says")
+    return found
+
+
 def refused(node: Node, image: NodeImage, *words: str, options: str = "") -> str:
     """``nodectl update`` is refused in a sentence that has all of ``words``."""
     command = f"nodectl update {MEDIUM}/{image.nvr}.squashfs --sha256 {image.sha256} {options}"

@@ -7,7 +7,7 @@ from tests.vm.errors import check, check_equal
 from tests.vm.scenario import Context, scenario
 from tests.vm.scenarios.upgrade_images import check_package, make_package
 from tests.vm.steps import AUTOMATIC, READ_IMAGE, Node, booted_node, installed, target_disk
-from tests.vm.upgrades import MEDIUM, check_health, check_runs, medium, prepare, reboot, update
+from tests.vm.upgrades import MEDIUM, check_health, check_runs, medium, planned, prepare, reboot, update
 
 #: Seconds: an installation, an update, a rollback, and three boots with a policy.
 LIMIT = 3600.0
@@ -48,11 +48,16 @@ def selinux_enforcing(context: Context) -> None:
         node.shell.run("echo mine > /etc/mine.conf && mkdir -p /opt/tool && echo tool > /opt/tool/file")
         node.shell.run("useradd --create-home ann")
         node.shell.run(f"install -D -t /var/lib/ovirt-node/packages {MEDIUM}/{package.name}")
+        plan = planned(node, new, "--keep /opt/tool")
+        check_equal((plan["problems"], plan["packages"], plan["packages_changed"]), ([], ["kept-tool 1.0"], []), "it")
+        check("/opt/tool/file" in plan["kept"] and plan["etc"]["known"], f"the plan: {plan}")
         update(node, new, "--keep /opt/tool")
         reboot(node)
         check_enforced(node, f"{new.nvr}+1")
         check_equal(node.shell.text("cat /etc/mine.conf /opt/tool/file"), "mine\ntool", "the user's files")
         check_package(node)
+        (changed,) = planned(node, new)["packages_changed"]
+        check_equal((changed["name"], changed["here"], changed["kept"]), ("kept-tool.all", "1.0", True), "a package")
         check_health(node)
         node.shell.run("nodectl rollback")
         reboot(node)
