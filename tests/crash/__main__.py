@@ -22,6 +22,8 @@ SHORT_CUTS, SHORT_LIMIT = 40, 90.0
 SHORT_RECORDINGS = ("upgrade",)
 #: Boots of the full version.
 BOOTS = 60
+#: How they are shared: an installation's costs another installation, and most of the operations are in the others.
+WEIGHTS = {"install": 6, "reinstall": 6, "upgrade": 18, "trial": 20, "first-boot": 10}
 #: Random subsets of each window in the full version.
 SUBSETS = 2
 
@@ -121,11 +123,11 @@ def replay(
     Begins no cut and no boot after ``limit`` seconds, and no cut of a recording after ``cuts_limit`` (0: goes on).
     """
     failed, end = 0, time.monotonic() + limit if limit else float("inf")
-    for number, recording in enumerate(recordings):
+    shares = share_boots([recording.name for recording in recordings], wanted_boots)
+    for recording in recordings:
         name, started = recording.name, time.monotonic()
         result = run.replayed(recording, choice, min(end, started + cuts_limit) if cuts_limit else end)
-        share = wanted_boots * (number + 1) // len(recordings) - wanted_boots * number // len(recordings)
-        done, wrong = boot_some(recording, choice, share, end)
+        done, wrong = boot_some(recording, choice, shares[name], end)
         violations = len(result.violations) + len(wrong)
         seconds = round(time.monotonic() - started)
         counted = f"{len(result.verdicts)} cuts, {done} boots, {violations} violations, {len(result.left)} left"
@@ -140,6 +142,15 @@ def replay(
     return failed
 
 
+def share_boots(names: list[str], count: int) -> dict[str, int]:
+    """How many of ``count`` boots each recording gets."""
+    total = sum(WEIGHTS[name] for name in names)
+    edges = [0]
+    for name in names:
+        edges.append(edges[-1] + WEIGHTS[name])
+    return {name: count * end // total - count * first // total for name, first, end in zip(names, edges, edges[1:])}
+
+
 def boot_some(recording: Recording, choice: Choice, count: int, end: float) -> tuple[int, list[str]]:
     """Boot ``count`` of the cuts, but those that were booted before; how many were, and what went wrong.
 
@@ -148,20 +159,50 @@ def boot_some(recording: Recording, choice: Choice, count: int, end: float) -> t
     known = run.Booted(recording)
     if count and time.monotonic() < end:
         with run.opened(recording) as one:
-            chosen = cuts.sample(planned(one, choice), random.Random(choice.seed).randrange(1 << 30), count)
-            for cut in chosen:
-                if cut.name in known.results or time.monotonic() > end:
-                    continue
-                print(f"  {recording.name}: booting cut {cut.name}", flush=True)
-                began = time.monotonic()
-                said = boots.booted(one, cut, run.STATE / f"boot-{recording.name}-{cut.name}")
-                known.note(cut.name, said)
-                print(f"  {recording.name}: {said or 'all well'} after {time.monotonic() - began:.0f} s", flush=True)
+            every = planned(one, choice)
+            least = 0
+            for place in to_boot(recording.name, len(every), choice.seed, count):
+                place = least = max(place, least)
+                # Where there is nothing that could be booted, the next cut is.
+                while (
+                    place < len(every) and time.monotonic() < end and boot_one(one, every[place], known) == boots.LEFT
+                ):
+                    place += 1
+                least = place + 1
     tried = {name: said for name, said in known.results.items() if said != boots.LEFT}
     wrong = [f"{name}: {said}" for name, said in tried.items() if said]
     for line in wrong:
         print(f"  {recording.name} booted, cut {line}", flush=True)
     return len(tried), wrong
+
+
+def to_boot(name: str, length: int, seed: int, count: int) -> list[int]:
+    """Which of ``length`` cuts are booted, in their order: spread over all of them.
+
+    Nearly all cuts of an installation leave nothing to boot, so half of its are from the last tenth.
+    """
+    source = random.Random(seed)
+    late = count // 2 if name in ("install", "reinstall") else 0
+    chosen = []
+    for first, end, number in (
+        (0, length - length // 10 * bool(late), count - late),
+        (length - length // 10, length, late),
+    ):
+        edges = [first + (end - first) * part // max(number, 1) for part in range(number + 1)]
+        chosen += [source.randrange(low, max(high, low + 1)) for low, high in zip(edges, edges[1:])]
+    return sorted(chosen)
+
+
+def boot_one(one: Opened, cut: cuts.Cut, known: run.Booted) -> str:
+    """Boot ``cut`` where that was not done before; what came of it."""
+    if cut.name not in known.results:
+        name = one.recording.name
+        print(f"  {name}: booting cut {cut.name}", flush=True)
+        began = time.monotonic()
+        said = boots.booted(one, cut, run.STATE / f"boot-{name}-{cut.name}")
+        known.note(cut.name, said)
+        print(f"  {name}: {said or 'all well'} after {time.monotonic() - began:.0f} s", flush=True)
+    return known.results[cut.name]
 
 
 def planned(one: Opened, choice: Choice) -> list[cuts.Cut]:

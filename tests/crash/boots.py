@@ -6,22 +6,24 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.crash import lean
 from tests.crash.cuts import Cut
-from tests.crash.judge import LVM, NODE
-from tests.crash.record import BUSY, Recording
+from tests.crash.judge import LOST, NODE
+from tests.crash.lean import LeanNode
+from tests.crash.record import BUSY, VENDOR_SIZE, Recording
 from tests.crash.run import Opened
 from tests.vm.artefacts import NodeImage
 from tests.vm.errors import ScenarioFailed, check, check_equal
 from tests.vm.installer import running_installer
 from tests.vm.qemu import Disk
 from tests.vm.scenario import Context
-from tests.vm.steps import Node, booted_node, install_node, kickstart, provide_payload
-from tests.vm.upgrades import DISK, environment, medium, prepare, state, update
+from tests.vm.steps import VG, install_node, kickstart, provide_payload
+from tests.vm.upgrades import DISK, environment, medium, prepare, update
 
 #: Seconds for a boot, and for the operation after it.
-LIMIT = 3000.0
-#: What is said of a cut that is not booted, for LVM has lost its metadata in it.
-LEFT = "left to LVM"
+LIMIT = 1800.0
+#: What is said of a cut that is not booted, for the disk or LVM has lost in it what every boot needs.
+LEFT = "left to the disk or LVM"
 
 
 def booted(one: Opened, cut: Cut, folder: Path) -> str:
@@ -36,16 +38,16 @@ def booted(one: Opened, cut: Cut, folder: Path) -> str:
             verdict = one.verdict(cut)
             if verdict.wrong:
                 return f"it is not sound: {verdict.wrong[0]}"
-            if any(one.startswith(LVM) for one in verdict.left):
+            if any(said.startswith(LOST) for said in verdict.left):
                 return LEFT
             disk = _overlay(one.replay.work, folder)
+            layer = verdict.next
             if verdict.state != NODE:
                 _install(one.recording, disk, folder)
-                _boot(disk, next(iter(one.recording.images)) + "+1", folder)
-            elif one.recording.name in ("install", "reinstall"):
-                _boot(disk, verdict.next, folder)
-            else:
-                _boot_and_finish(one.recording, disk, verdict.next, folder)
+                layer = next(iter(one.recording.images)) + "+1"
+            with lean.booted(disk, folder, LIMIT) as node:
+                _look(node, layer)
+                _finish(one.recording, node, layer, folder)
     except ScenarioFailed as exc:
         (folder / "failure.log").write_text(f"{exc}\n")
         return str(exc).splitlines()[0]
@@ -75,41 +77,45 @@ def _install(recording: Recording, disk: Disk, folder: Path) -> None:
         installer.power_off()
 
 
-def _boot(disk: Disk, layer: str, folder: Path) -> None:
-    with booted_node(Context(folder), disk, login=False, limit=LIMIT) as node:
-        _check(node, layer)
-        node.power_off(BUSY)
-
-
-def _check(node: Node, layer: str) -> None:
+def _look(node: LeanNode, layer: str) -> None:
     """The node has come up whole in ``layer``."""
-    node.await_login(BUSY)
     node.check_running()
-    check_equal(state(node)["current_layer"], layer, "the layer that was booted")
-    found = node.shell.json("nodectl check --machine-readable", BUSY)
+    info, found = node.facts()
+    check_equal(info["current_layer"], layer, "the layer that was booted")
     check(found["status"] in ("ok", "warn"), f"nodectl check says {found}")
 
 
-def _boot_and_finish(recording: Recording, disk: Disk, layer: str, folder: Path) -> None:
-    """Boot, and go on where the operation was cut short; the newer layer must be what is booted next."""
+def _finish(recording: Recording, node: LeanNode, layer: str, folder: Path) -> None:
+    """Go on where the operation was cut short, up to its end."""
+    if recording.name in ("install", "reinstall"):
+        return
+    if recording.name == "first-boot":
+        _grown(node)
+        return
     old, new = recording.images
-    context = Context(folder)
-    image = _image(recording, new)
-    with booted_node(context, disk, login=False, limit=LIMIT) as node:
-        _check(node, layer)
-        if layer == f"{new}+1":
-            check_equal(environment(node).get("saved_entry"), layer, "the layer that is marked good")
-        elif recording.name == "upgrade":
-            node.machine.attach(medium(context, image))
-            prepare(node)
-            update(node, image)
-        else:
-            # The upgrade was finished before: what was cut short is the way back from it, or forth again.
-            node.shell.run(f"nodectl rollback --to {new}", BUSY)
-        found = state(node)
-        check_equal(found["bootloader"]["default"], f"{new}+1", "what is booted next")
-        if recording.name == "trial" and layer == f"{new}+1" and old in found["layers"]:
-            # Also what was left of a removal.
-            node.shell.run(f"nodectl remove {old}", BUSY)
-            check_equal(list(state(node)["layers"]), [new], "the images after a removal")
-        node.power_off(BUSY)
+    if layer == f"{new}+1":
+        check_equal(environment(node).get("saved_entry"), layer, "the layer that is marked good")
+    elif recording.name == "upgrade":
+        image = _image(recording, new)
+        node.machine.attach(medium(Context(folder), image))
+        prepare(node)
+        # There is no logind to hold a shutdown off.
+        update(node, image, "--no-inhibit")
+    else:
+        # The upgrade was finished before: what was cut short is the way back from it, or forth again.
+        node.calls(("rollback", "--to", new))
+    info, _ = node.facts()
+    check_equal(info["bootloader"]["default"], f"{new}+1", "what is booted next")
+    if recording.name == "trial" and layer == f"{new}+1" and old in info["layers"]:
+        # Also what was left of a removal.
+        node.calls(("remove", old))
+        info, _ = node.facts()
+        check_equal(list(info["layers"]), [new], "the images after a removal")
+
+
+def _grown(node: LeanNode) -> None:
+    """The first boot has come to its end: nothing is open, and the pool has the larger disk."""
+    said = node.shell.text("test -e /etc/ovirt-node/first-boot.json; echo $?")
+    check_equal(said, "1", "a first boot that is not over")
+    size = int(node.shell.text(f"lvs --noheadings --nosuffix --units b -o lv_size {VG}/pool00"))
+    check(size > VENDOR_SIZE, f"the pool has {size} bytes, and has not grown")

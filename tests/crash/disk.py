@@ -71,6 +71,10 @@ class Disk:
         ranges = [(0, HEAD), (self.replay.size - TAIL, TAIL)]
         return self.remembered("gpt", ranges, lambda: gpt.read(self.replay.file, self.replay.size))
 
+    def torn_table(self) -> bool:
+        """The first copy of the partition table is there, and is not whole."""
+        return self.remembered("torn", [(0, HEAD)], lambda: gpt.torn(self.replay.file, self.replay.size))
+
     def boot_code(self) -> bool:
         return self.remembered("code", [(0, HEAD)], lambda: gpt.boot_code(self.replay.file))
 
@@ -154,13 +158,15 @@ class Disk:
 
     # -- file systems ----------------------------------------------------------------------------------------------
 
-    def volume(self, group: lvmtext.Group, name: str, names: tuple[str, ...] = ()) -> Content:
+    def volume(
+        self, group: lvmtext.Group, name: str, names: tuple[str, ...] = (), texts: tuple[str, ...] = ()
+    ) -> Content:
         """The file system on a thin LV after its journal, with the digests of what is below ``names``."""
         runs = self.thin_runs(group, name)
         size = group.size(name)
         ranges = [(start, length) for start, length, _ in runs]
-        what = ("volume", names, size, tuple(place for _, _, place in runs))
-        return self.remembered(what, ranges, lambda: self._content(runs, size, names, ()))
+        what = ("volume", names, texts, size, tuple(place for _, _, place in runs))
+        return self.remembered(what, ranges, lambda: self._content(runs, size, names, texts))
 
     def boot(self, texts: tuple[str, ...]) -> Content:
         """/boot after its journal: digests of everything, and the content of ``texts`` (glob patterns)."""

@@ -44,6 +44,12 @@ def read(disk: IO[bytes], size: int) -> Optional[tuple[Partition, ...]]:
     return None
 
 
+def torn(disk: IO[bytes], size: int) -> bool:
+    """The first header is there, and it or its entries are damaged."""
+    disk.seek(SECTOR)
+    return disk.read(len(SIGNATURE)) == SIGNATURE and _table(disk, 1, size) is None
+
+
 def boot_code(disk: IO[bytes]) -> bool:
     """A BIOS that starts this disk finds code in its first sector, and more than that there is nothing to start."""
     disk.seek(0)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from org_ovirt_node.boot import bls, grubenv
-from org_ovirt_node.errors import BootError
+from org_ovirt_node.errors import BootError, NodeError
+from org_ovirt_node.firstboot import record
 from org_ovirt_node.node import lvm
 from org_ovirt_node.node.layers import BootState, argument, image_of
 from tests.crash.disk import Disk
@@ -28,8 +29,11 @@ ETC = "upper/etc"
 NOISE = (f"{ETC}/lvm/archive/", f"{ETC}/lvm/backup/")
 TEXTS = ("loader/entries/*.conf", f"{GRUB}/grubenv", f"{GRUB}/entries.cfg", f"{GRUB}/grub.cfg")
 NOTHING, NODE = "nothing", "node"
-#: What of :attr:`Verdict.left` keeps a node from booting begins with this.
-LVM = "LVM"
+#: What of :attr:`Verdict.left` keeps a node from booting begins with one of these.
+LVM, GPT = "LVM", "GPT"
+LOST = (LVM, GPT)
+#: The record of a first boot that is not over: it is written several times, so it has to be whole, not known.
+FIRST_BOOT = f"upper/{record.FIRST_BOOT.lstrip('/')}"
 
 
 @dataclass
@@ -98,16 +102,18 @@ def _add(known: list[str], said: str) -> None:
 
 def judge(disk: Disk, reference: Reference, images: Mapping[str, tuple[str, int]], name: str) -> Verdict:
     """What the cut ``name`` left; ``images`` are SHA-256 and size by NVR."""
+    # Linux takes the copy at the end only with the kernel argument "gpt" (block/partitions/efi.c).
+    torn = (f"{GPT}: the first copy of the partition table was torn",) if disk.torn_table() else ()
     if not disk.boot_code() or disk.partitions() is None:
         # The firmware finds nothing here, whatever lies behind it.
-        return Verdict(name, NOTHING)
+        return Verdict(name, NOTHING, left=torn)
     view = disk.grub(GRUB)
     if not view.config or (not view.menu and not view.broken and not reference_has_node(disk)):
         return Verdict(name, NOTHING)
     found = Looking(disk, reference, images)
     booted = state_of(view).next
     wrong = list(dict.fromkeys(found.problems(view)))
-    return Verdict(name, NODE, booted, tuple(wrong), tuple(dict.fromkeys(found.left)))
+    return Verdict(name, NODE, booted, tuple(wrong), (*torn, *dict.fromkeys(found.left)))
 
 
 def reference_has_node(disk: Disk) -> bool:
@@ -222,7 +228,7 @@ class Looking:
 
     def _file_system(self, group: Group, name: str, names: tuple[str, ...] = ()) -> Iterator[str]:
         try:
-            content = self.disk.volume(group, name, names)
+            content = self.disk.volume(group, name, names, (FIRST_BOOT,) if names else ())
         except (ThinError, MetadataError) as exc:
             yield f"{name}: {exc}"
             return
@@ -231,15 +237,25 @@ class Looking:
             yield f"{name}: {content.wrong}"
         elif names:
             yield from self._etc(name, content.paths)
+            yield from self._first_boot(name, content.texts)
 
     def _etc(self, layer: str, paths: Mapping[str, str]) -> Iterator[str]:
         known = self.reference.etc.get(layer, {})
         missing = [path for path in self.reference.always.get(layer, []) if path not in paths]
+        missing = [path for path in missing if path != FIRST_BOOT]
         other = [path for path, said in paths.items() if path in known and said not in known[path]]
+        other = [path for path in other if path != FIRST_BOOT]
         if missing:
             yield f"{layer}: {len(missing)} paths of /etc are missing: {_some(missing)}"
         if other:
             yield f"{layer}: {len(other)} paths of /etc are neither old nor new: {_some(other)}"
+
+    def _first_boot(self, layer: str, texts: Mapping[str, bytes]) -> Iterator[str]:
+        try:
+            for text in texts.values():
+                record.parse(text.decode())
+        except (NodeError, UnicodeDecodeError) as exc:
+            yield f"{layer}: {exc}"
 
     def _layer(self, group: Group, who: str, options: str) -> Iterator[str]:
         image, layer = argument("ovirt_node.image", options), argument("ovirt_node.layer", options)

@@ -107,7 +107,7 @@ def read(disk: IO[bytes], start: int) -> Optional[Group]:
     for offset, length in metadata[: metadata.index((0, 0))]:
         text = _text(disk, start + offset, length)
         if text is not None:
-            return _group(parse(text), start, data)
+            return _group(parse(text), start, data, header[:UUID_LENGTH].decode(errors="replace"))
     return None
 
 
@@ -214,7 +214,7 @@ def _value(tokens: list[tuple[str, str]], place: int) -> tuple[Any, int]:
     raise MetadataError(f"the text of the metadata has {text!r} for a value")
 
 
-def _group(tree: dict[str, Any], start: int, data: list[tuple[int, int]]) -> Group:
+def _group(tree: dict[str, Any], start: int, data: list[tuple[int, int]], own: str) -> Group:
     names = [name for name, value in tree.items() if isinstance(value, dict)]
     if len(names) != 1:
         raise MetadataError(f"the metadata describes {len(names)} volume groups")
@@ -222,7 +222,11 @@ def _group(tree: dict[str, Any], start: int, data: list[tuple[int, int]]) -> Gro
     pvs = vg.get("physical_volumes", {})
     if len(pvs) != 1:
         raise MetadataError(f"the volume group has {len(pvs)} PVs, and this reader knows one")
-    first = next(iter(pvs.values()))["pe_start"] * SECTOR
+    (pv,) = pvs.values()
+    first = pv["pe_start"] * SECTOR
+    known = pv["id"].replace("-", "")
+    if known != own:
+        raise MetadataError(f"the volume group's PV {known} is missing: this one is {own}")
     if data and data[0][0] != first:
         raise MetadataError(f"the PV's header puts its extents at {data[0][0]}, the VG at {first}")
     return Group(

@@ -28,9 +28,12 @@ def phases(recording: Recording) -> tuple[Phase, ...]:
         whole, nothing = frozenset(layers[:1]), frozenset({""})
         before = nothing if recording.name == "install" else whole
         return (
-            Phase("", "install", whole | nothing, before),
-            Phase("installed", "install", whole, whole),
+            Phase("", recording.name, whole | nothing, before),
+            Phase("installed", recording.name, whole, whole),
         )
+    if recording.name == "first-boot":
+        # Whatever is half done: the layer boots, and goes on with its first boot.
+        return (Phase("", "first boot", frozenset(layers), frozenset(layers)),)
     old, new = (frozenset({layer}) for layer in layers)
     both = old | new
     if recording.name == "upgrade":

@@ -26,9 +26,12 @@ from tests.vm.qemu import Disk
 from tests.vm.scenario import Context
 from tests.vm.steps import GIB, booted_node, install_node, kickstart, provide_payload
 from tests.vm.upgrades import DISK, environment, node_with, settled_node, update
+from tests.vm.vendor import larger_copy, vendor_disk
 
 #: Bytes of the disk that is installed to: the settled node has the same.
 SIZE = 20 * GIB
+#: Bytes of a vendor's disk image, which is copied to a disk of SIZE.
+VENDOR_SIZE = 8 * GIB
 #: Seconds for a recording: an installation, or an update and a boot.
 LIMIT = 2400.0
 #: Seconds for a boot or a command on a busy host.
@@ -171,11 +174,34 @@ def record_trial(folder: Path, name: str) -> None:
     _ended(made, old, new)
 
 
+def record_first_boot(folder: Path, name: str) -> None:
+    """A vendor's disk, copied to a larger one, at its first boot: new ids, and growth into the disk."""
+    image = artefacts.node_image()
+    context = Context(folder)
+    made = _begun(folder, name, image)
+    vendor = vendor_disk(context, image, VENDOR_SIZE, "bios")
+    larger_copy(vendor, made.base, SIZE)
+    vendor.unlink()
+    target = folder / f"{DISK}.raw"
+    run(["cp", "--sparse=always", "--reflink=auto", made.base, target])
+    disk = Disk(target, DISK, filters=recorder(made.log))
+    with booted_node(context, disk, login=False, limit=LIMIT) as node:
+        node.await_login(BUSY)
+        node.check_running()
+        check_equal(node.shell.text("test -e /etc/ovirt-node/first-boot.json; echo $?"), "1", "an open first boot")
+        node.shell.run("sync")
+        made.mark("grown")
+        node.power_off()
+    made.mark("off")
+    _ended(made, image)
+
+
 MAKERS: dict[str, Callable[[Path, str], None]] = {
     "install": record_install,
     "reinstall": record_install,
     "upgrade": record_upgrade,
     "trial": record_trial,
+    "first-boot": record_first_boot,
 }
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from org_ovirt_node.storage.execute import clear_boot_code
-from tests.crash import gpt, grubview, lvmtext, report, thin
+from tests.crash import __main__ as crash
+from tests.crash import gpt, grubview, lean, lvmtext, record, report, thin
 from tests.crash.judge import NODE, Verdict, unexpected
 
 SECTOR = 512
@@ -22,6 +23,7 @@ extent_size = 8192
 tags = ["imgbased:vg", "a=\\"b\\""]
 physical_volumes {
 pv0 { # a comment
+id = "uuuuuu-uuuu-uuuu-uuuu-uuuu-uuuu-uuuuuu"
 pe_start = 2048
 }
 }
@@ -219,3 +221,39 @@ def test_figures_are_summed_and_shown(tmp_path: Path) -> None:
     page.write_text("no place")
     with pytest.raises(ValueError, match="no place"):
         report.write_table(data, page)
+
+
+def test_a_pv_whose_label_the_metadata_does_not_know_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(lvmtext.MetadataError, match="is missing"):
+        read(tmp_path, pv(TEXT.replace("uuuuuu-uuuu", "vuuuuu-uuuu")))
+
+
+@pytest.mark.parametrize(("spoil", "torn"), [(None, False), (SECTOR, False), (SECTOR + 60, True), (2 * SECTOR, True)])
+def test_a_first_table_that_is_torn_is_told_from_none(tmp_path: Path, spoil: object, torn: bool) -> None:
+    data = bytearray(table())
+    if isinstance(spoil, int):
+        data[spoil] ^= 1
+    (tmp_path / "disk").write_bytes(data)
+    with (tmp_path / "disk").open("rb") as disk:
+        assert gpt.torn(disk, len(data)) is torn
+
+
+def test_all_boots_are_shared_out_and_spread() -> None:
+    names = list(record.MAKERS)
+    assert set(names) == set(crash.WEIGHTS)
+    shares = crash.share_boots(names, 60)
+    assert sum(shares.values()) == 60 and all(shares.values())
+    assert sum(crash.share_boots(["upgrade"], 2).values()) == 2
+    for name, count in shares.items():
+        chosen = crash.to_boot(name, 1000, 1, count)
+        assert len(chosen) == count and chosen == sorted(chosen) and chosen[-1] < 1000
+        assert chosen == crash.to_boot(name, 1000, 1, count)
+    assert sum(place >= 900 for place in crash.to_boot("install", 1000, 1, 6)) == 3
+
+
+def test_what_a_lean_node_does_without_is_said_by_credentials() -> None:
+    argv = lean.credentials()
+    assert argv[::2] == ["-smbios"] * (len(argv) // 2)
+    assert all(one.startswith("type=11,value=io.systemd.credential.binary:systemd.") for one in argv[1::2])
+    # Nothing that an operation's own services are is left out.
+    assert not [unit for unit in lean.LEFT_OUT if "ovirt-node" in unit or "lvm" in unit or "fsck" in unit]

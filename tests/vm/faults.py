@@ -67,6 +67,13 @@ def of_file(shell: Shell, path: str) -> list[int]:
     return [start + block * int(shell.text("stat -f -c %S /boot"))]
 
 
+def of_metadata(shell: Shell) -> list[int]:
+    """Each page between the label of the PV and its first extent: LVM's metadata, wherever in the ring they come to."""
+    start, _ = partition(shell, 3)
+    first = int(_segments(shell)[0]["pe_start"])
+    return list(range(start + 4096, start + first, 4096))
+
+
 def _segments(shell: Shell) -> list[dict[str, str]]:
     report = shell.json(
         f"pvs --all --segments --reportformat json --units b --nosuffix -S 'vg_name={VG}' "

@@ -89,17 +89,18 @@ def no_space_boot(node: Node, new: NodeImage) -> None:
     node.shell.run("rm /boot/filler")
 
 
-#: Provisions ``count`` chunks of a thin pool: one page in each, past the page cache, which has no room for them.
+#: Provisions chunks of a thin pool up to ``count``: one page in each, past the page cache, which has no room for it.
 #: Several threads, so that the pool always has more than one to look at.
 FILL = """
 import mmap, os, sys
 from concurrent.futures import ThreadPoolExecutor
 path, chunk, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+begin = int(sys.argv[4]) if len(sys.argv) > 4 else 0
 device = os.open(path, os.O_WRONLY | os.O_DIRECT)
 page = mmap.mmap(-1, 4096)
 THREADS = 4
 def fill(first):
-    for number in range(first, count, THREADS):
+    for number in range(begin + first, count, THREADS):
         os.pwrite(device, page, number * chunk)
 with ThreadPoolExecutor(THREADS) as pool:
     list(pool.map(fill, range(THREADS)))
@@ -109,6 +110,15 @@ os.fsync(device)
 LEFT = 32 << 20
 
 
+def pool_room(node: Node) -> tuple[int, int, int]:
+    """The pool's size, the size of a chunk, and what is free, in bytes."""
+    fields = "lv_size,data_percent,chunk_size"
+    command = f"lvs --reportformat json --units b --nosuffix -o {fields} {VG}/pool00"
+    found = node.shell.json(command)["report"][0]["lv"][0]
+    size = int(found["lv_size"])
+    return size, int(found["chunk_size"]), int(size * (100 - float(found["data_percent"])) / 100)
+
+
 @scenario("upgrade-no-space-pool", issues=(5,), limit=LIMIT)
 def upgrade_no_space_pool(context: Context) -> None:
     """An upgrade for which the thin pool has no room is refused before the first write, and works once there is."""
@@ -116,11 +126,8 @@ def upgrade_no_space_pool(context: Context) -> None:
     with node_with(context, new, limit=LIMIT) as node:
         shell = node.shell
         shell.put("/root/fill.py", FILL.encode())
-        report = shell.json(
-            f"lvs --reportformat json --units b --nosuffix -o lv_size,data_percent,chunk_size {VG}/pool00"
-        )["report"][0]["lv"][0]
-        size, chunk = int(report["lv_size"]), int(report["chunk_size"])
-        count = int((size * (100 - float(report["data_percent"])) / 100 - LEFT) // chunk)
+        size, chunk, free = pool_room(node)
+        count = (free - LEFT) // chunk
         shell.run(f"lvchange --zero n {VG}/pool00 && lvcreate -y -V {size}b -n filler --thin {VG}/pool00", UPDATE)
         shell.run(f"python3 /root/fill.py /dev/{VG}/filler {chunk} {count}", LIMIT / 2)
         before = snapshot(node)
