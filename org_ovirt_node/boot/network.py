@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 from org_ovirt_node.errors import StorageError
@@ -62,3 +62,9 @@ def arguments(ways: Sequence[tuple[Card, str]], networks: Sequence[NetworkReques
     """All arguments for the ``ways`` (the card, and the portal that it reaches)."""
     found = [ip_argument(card, portal, networks) for card, portal in ways]
     return (NEEDED, *dict.fromkeys(found)) if found else ()
+
+
+def profiles(ways: Sequence[tuple[Card, str]], networks: Sequence[NetworkRequest]) -> tuple[NetworkRequest, ...]:
+    """For each card of the ``ways`` what :func:`arguments` have its network from, as a line about that card alone."""
+    cards = dict.fromkeys(card for card, _portal in ways)
+    return tuple(replace(request_for(card, networks) or NetworkRequest(), device=card.name) for card in cards)

@@ -20,7 +20,7 @@ from org_ovirt_node.i18n import N_, _
 from org_ovirt_node.install import accounts, labels, scripts, system, texts
 from org_ovirt_node.install.options import Options, running_firmware
 from org_ovirt_node.install.root import Mount, NodeRoot, image_tree, inspected, node_root
-from org_ovirt_node.kickstart.model import InstallRequest
+from org_ovirt_node.kickstart.model import InstallRequest, NetworkRequest
 from org_ovirt_node.layout.model import Firmware, Layout
 from org_ovirt_node.layout.plan import plan
 from org_ovirt_node.layout.policy import layer_name
@@ -64,6 +64,8 @@ class Installation:
     iscsi = iscsi.Connected()
     #: Arguments of the initramfs by which it reaches the portals.
     iscsi_arguments: tuple[str, ...] = ()
+    #: What the node's network does with the cards that reach them.
+    iscsi_networks: tuple[NetworkRequest, ...] = ()
 
     def __init__(self, request: InstallRequest, options: Options, progress: Progress, stack: ExitStack) -> None:
         self.request = request
@@ -100,8 +102,9 @@ class Installation:
             return
         self.iscsi = iscsi.connect(self.request.iscsi, self.stack, self.progress)
         networks = (*self.request.system.networks, *self.iscsi.networks)
-        ways = network.arguments(iscsi.cards(self.iscsi.portals), networks)
-        self.iscsi_arguments = (*ways, *iscsi.root_arguments(self.iscsi))
+        ways = iscsi.cards(self.iscsi.portals)
+        self.iscsi_arguments = (*network.arguments(ways, networks), *iscsi.root_arguments(self.iscsi))
+        self.iscsi_networks = network.profiles(ways, networks)
 
     def plan(self) -> None:
         """Plan the layout."""
@@ -237,7 +240,7 @@ class Installation:
         """Write what belongs to this host."""
         root = self.node.root
         self.machine_id = system.identity(root, self.iscsi.initiator)
-        system.write(root, "etc/fstab", texts.fstab(self._fstab()))
+        system.write(root, "etc/fstab", texts.fstab(system.fstab_lines(self.created.file_systems)))
         system.node_config(root, self.request.node, self.layout.vg.name, self.facts.nvr)
         system.configure(root, self.request.system)
         accounts.configure(root, self.request.system)
@@ -257,6 +260,7 @@ class Installation:
         iscsi.copy_records(self.iscsi, root, changed)
         if "iscsi" in stack:
             system.keep_iscsi(root)
+            system.keep_network(root, self.iscsi_networks)
             if self.iscsi.firmware:
                 iscsi.set_defaults(root, iscsirecords.node_defaults(multipath="multipath" in stack))
 
@@ -265,16 +269,6 @@ class Installation:
         self.below = rootfacts.below(self.layout.vg.name)
         # What LVM knows a disk by here is another disk's there: the first boot registers them.
         self.uses_devices_file = not self.options.first_boot and system.lvm_devices_file(root, tuple(self.below.pvs))
-
-    def _fstab(self) -> list[texts.FstabLine]:
-        lines = []
-        for made in self.created.file_systems:
-            options = made.options or ("defaults",)
-            if made.fstype == "swap":
-                lines.append(texts.FstabLine(f"UUID={made.uuid}", "none", "swap", options, 0))
-            else:
-                lines.append(texts.FstabLine(f"UUID={made.uuid}", made.mountpoint, made.fstype, options))
-        return lines
 
     def boot_files(self) -> None:
         """Put kernel, initramfs and host.img on /boot."""

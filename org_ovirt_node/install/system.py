@@ -16,6 +16,7 @@ from org_ovirt_node.install import texts
 from org_ovirt_node.kickstart.model import NetworkRequest, NodeSection, SystemRequest
 from org_ovirt_node.run import run
 from org_ovirt_node.storage import iscsi
+from org_ovirt_node.storage.execute import MadeFileSystem
 
 NODE_CONFIG = "etc/ovirt-node/node.json"
 FIREWALLS = ("firewalld.service", "nftables.service")
@@ -180,6 +181,31 @@ def _firewall(root: Path, enabled: bool) -> None:
 
 def _has_unit(root: Path, unit: str) -> bool:
     return any((root / folder / unit).exists() for folder in ("usr/lib/systemd/system", "lib/systemd/system"))
+
+
+def fstab_lines(made: Sequence[MadeFileSystem]) -> list[texts.FstabLine]:
+    """fstab's lines for what the node mounts besides its root."""
+    lines = []
+    for one in made:
+        options = one.options or ("defaults",)
+        if one.fstype == "swap":
+            lines.append(texts.FstabLine(f"UUID={one.uuid}", "none", "swap", options, 0))
+        else:
+            lines.append(texts.FstabLine(f"UUID={one.uuid}", one.mountpoint, one.fstype, options))
+    return lines
+
+
+def keep_network(root: Path, networks: Sequence[NetworkRequest]) -> None:
+    """Let NetworkManager go on with what the initramfs made of the cards of ``networks``, by a profile for each.
+
+    Left to itself it takes such a card for somebody else's: nobody renews its lease or hears what routers announce,
+    and the root is gone when they run out.
+    """
+    if not networks or not _has_unit(root, "NetworkManager.service"):
+        return
+    connections(root, networks)
+    write(root, "etc/NetworkManager/conf.d/90-ovirt-node-root.conf", texts.root_cards(networks))
+    write(root, "etc/systemd/system/NetworkManager.service.d/ovirt-node-root.conf", texts.root_profiles(networks))
 
 
 def keep_iscsi(root: Path) -> None:

@@ -58,10 +58,38 @@ def connection_name(request: NetworkRequest) -> str:
     return request.device.replace(":", "") or "wired"
 
 
+def connection_uuid(request: NetworkRequest) -> str:
+    """The profile's id: the same for the same name."""
+    return str(uuid5(NAMESPACE_DNS, connection_name(request)))
+
+
+def root_cards(requests: Sequence[NetworkRequest]) -> str:
+    """NetworkManager's settings for the cards by which the root is reached (NetworkManager.conf(5), "device")."""
+    names = ",".join(f"interface-name:={request.device}" for request in requests)
+    return (
+        "# The root is reached by these cards: see NetworkManager.service.d/ovirt-node-root.conf.\n"
+        f"[device-ovirt-node-root]\nmatch-device={names}\nkeep-configuration=no\n"
+    )
+
+
+def root_profiles(requests: Sequence[NetworkRequest]) -> str:
+    """For NetworkManager's unit: which profile each of these cards has, as after a restart of NetworkManager itself.
+
+    Format: its src/core/nm-config.c, DEVICE_RUN_STATE.  With such a file it takes over what the initramfs has set up
+    (as it does in an initramfs with NetworkManager, whose file is left alone), and with no other.
+    """
+    lines = ["[Service]", "RuntimeDirectory=NetworkManager/devices", "RuntimeDirectoryPreserve=yes"]
+    for request in requests:
+        state = f"[device]\\nmanaged=true\\nconnection-uuid={connection_uuid(request)}\\n"
+        script = f"read -r i < /sys/class/net/{request.device}/ifindex && cd /run/NetworkManager/devices"
+        lines.append(f"ExecStartPre=-/bin/sh -c '{script} && {{ test -e $$i || printf \"{state}\" > $$i; }}'")
+    return "\n".join(lines) + "\n"
+
+
 def keyfile(request: NetworkRequest) -> str:
     """A NetworkManager profile in keyfile form (nm-settings-keyfile(5))."""
     name = connection_name(request)
-    lines = ["[connection]", f"id={name}", f"uuid={uuid5(NAMESPACE_DNS, name)}", "type=ethernet"]
+    lines = ["[connection]", f"id={name}", f"uuid={connection_uuid(request)}", "type=ethernet"]
     if request.device and not _is_mac(request.device):
         lines.append(f"interface-name={request.device}")
     if not request.onboot:

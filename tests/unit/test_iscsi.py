@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import socket
 import subprocess
 from contextlib import suppress
@@ -16,7 +18,7 @@ from org_ovirt_node.boot import cpio, hostfiles, netroot, network
 from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.boot.network import Card
 from org_ovirt_node.errors import NodeError, StorageError
-from org_ovirt_node.install import engine
+from org_ovirt_node.install import engine, system, texts
 from org_ovirt_node.install.handover import Handover
 from org_ovirt_node.install.root import NodeRoot
 from org_ovirt_node.kickstart.model import InstallRequest, IscsiRequest, IscsiTarget, NetworkRequest, Script
@@ -226,6 +228,49 @@ def test_the_network_of_the_initramfs(networks: tuple[NetworkRequest, ...], port
 def test_two_portals_by_one_card_need_it_once() -> None:
     assert network.arguments([(CARD, "192.0.2.20"), (CARD, "192.0.2.21")], ()) == ("rd.neednet=1", "ip=ens3:dhcp")
     assert network.arguments([], ()) == ()
+
+
+def test_the_node_has_a_profile_for_each_card_of_its_root() -> None:
+    other = Card("ens4", "52:54:00:12:34:57")
+    ways = [(CARD, "192.0.2.20"), (other, "192.0.2.20"), (CARD, "2001:db8::1")]
+    found = network.profiles(ways, (NetworkRequest(mtu=1400, line=3), replace(STATIC, device=other.mac)))
+    assert found == (NetworkRequest("ens3", mtu=1400, line=3), replace(STATIC, device="ens4"))
+    assert network.profiles(ways[:1], ()) == (NetworkRequest("ens3"),)
+
+
+def test_network_manager_goes_on_with_what_the_initramfs_made(tmp_path: Path) -> None:
+    system.keep_network(tmp_path, [NetworkRequest("ens3")])
+    assert not list(tmp_path.iterdir()), "an image without NetworkManager"
+    unit = tmp_path / "usr/lib/systemd/system/NetworkManager.service"
+    unit.parent.mkdir(parents=True)
+    unit.touch()
+    system.keep_network(tmp_path, [])
+    assert not (tmp_path / "etc").exists(), "a root on local disks"
+    system.keep_network(tmp_path, [NetworkRequest("ens3"), NetworkRequest("ens4")])
+    config = (tmp_path / "etc/NetworkManager/conf.d/90-ovirt-node-root.conf").read_text()
+    assert "match-device=interface-name:=ens3,interface-name:=ens4\nkeep-configuration=no\n" in config
+    drop_in = (tmp_path / "etc/systemd/system/NetworkManager.service.d/ovirt-node-root.conf").read_text()
+    for name in ("ens3", "ens4"):
+        profile = tmp_path / f"etc/NetworkManager/system-connections/{name}.nmconnection"
+        uuid = re.search(r"^uuid=(.+)$", profile.read_text(), re.MULTILINE)
+        assert uuid and f"connection-uuid={uuid[1]}\\n" in drop_in
+
+
+def test_the_state_of_a_card_is_written_once(tmp_path: Path) -> None:
+    """As systemd reads the unit: backslashes count, and a doubled dollar sign is one (systemd.service(5))."""
+    net, state = tmp_path / "net/ens3", tmp_path / "state"
+    net.mkdir(parents=True)
+    state.mkdir()
+    (net / "ifindex").write_text("7\n")
+    line = next(line for line in texts.root_profiles([NetworkRequest("ens3")]).splitlines() if "ExecStartPre" in line)
+    script = shlex.split(line.partition("=-")[2])[2].replace("$$", "$")
+    script = script.replace("/sys/class/net", str(net.parent)).replace("/run/NetworkManager/devices", str(state))
+    subprocess.run(["sh", "-c", script], check=True)
+    uuid = texts.connection_uuid(NetworkRequest("ens3"))
+    assert (state / "7").read_text() == f"[device]\nmanaged=true\nconnection-uuid={uuid}\n"
+    (state / "7").write_text("what NetworkManager wrote\n")
+    subprocess.run(["sh", "-c", script], check=True)
+    assert (state / "7").read_text() == "what NetworkManager wrote\n"
 
 
 @pytest.mark.parametrize(

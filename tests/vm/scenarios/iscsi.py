@@ -101,6 +101,7 @@ def iscsi_node(
         node.check_running()
         check_root(node, image)
         check_sessions(node, sessions)
+        check_network(node)
         yield node
         node.power_off()
 
@@ -113,6 +114,12 @@ def check_sessions(node: Node, count: int) -> None:
     check_equal(shown.count(f"Iface Initiatorname: {INITIATOR}"), count, f"the initiator's name:\n{shown}")
     check_equal(shell.text("cat /etc/iscsi/initiatorname.iscsi"), f"InitiatorName={INITIATOR}", "the file with it")
     check_equal(shell.text("systemctl is-active iscsid.service"), "active", "open-iscsi's daemon")
+
+
+def check_network(node: Node) -> None:
+    """Somebody renews the card's lease and hears its routers: it is not one that NetworkManager only looks at."""
+    shown = node.shell.text("nmcli -t -f TYPE,STATE device")
+    check("ethernet:connected" in shown.splitlines(), f"NetworkManager has not taken the card over: {shown}")
 
 
 def check_secrets(node: Node) -> None:
