@@ -6,7 +6,7 @@ import subprocess
 from contextlib import ExitStack
 
 from org_ovirt_node.mounts import loop_device, mounted
-from tests.anaconda.machine import KICKSTART, anaconda_machine
+from tests.anaconda.machine import KICKSTART, anaconda_machine, keep_logs
 from tests.anaconda.steps import (
     AUTOMATIC,
     CLEAR,
@@ -23,7 +23,7 @@ from tests.anaconda.steps import (
     tree,
 )
 from tests.vm import artefacts
-from tests.vm.errors import check, check_equal
+from tests.vm.errors import ScenarioFailed, check, check_equal
 from tests.vm.qemu import Disk, Efi
 from tests.vm.scenario import Context, scenario
 from tests.vm.steps import GIB, provide_payload, target_disk
@@ -137,7 +137,10 @@ def image_target(context: Context) -> None:
         link = installer.attach(Disk(scratch, "scratch"))
         installer.shell.run(f"mkdir -p /scratch && mount {link} /scratch && truncate -s {20 * GIB} {IMAGE_FILE}")
         install(installer, context, kickstart(section(url, image), EXPLICIT), options=f"--image {IMAGE_FILE}")
-        installer.shell.run("umount /scratch", 120)
+        if installer.shell.run("umount /scratch", 120, check=False).status:
+            keep_logs(installer, installer.machine.folder / "logs.tar.gz")
+            held = installer.shell.run("findmnt -R; dmsetup ls --tree; losetup; fuser -vm /scratch", check=False).text
+            raise ScenarioFailed(f"the disk image was not let go of:\n{held}")
         installer.power_off()
     with ExitStack() as stack:
         loop = stack.enter_context(loop_device(scratch))
