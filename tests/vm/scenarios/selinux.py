@@ -16,7 +16,7 @@ LABELLED = "/boot /etc /home /opt /root /srv /usr /var"
 #: Without them the kernel leaves denials out where many come at once (audit_backlog_limit, printk_ratelimit).
 EVERY_DENIAL = "audit_backlog_limit=8192 sysctl.kernel.printk_ratelimit=0"
 #: The test's medium has no labels of its own.
-AS_USR = f"mount -o ro,context=system_u:object_r:usr_t:s0 /dev/disk/by-id/virtio-medium {MEDIUM}"
+AS_USR = f"umount {MEDIUM} && mount -o ro,context=system_u:object_r:usr_t:s0 /dev/disk/by-id/virtio-medium {MEDIUM}"
 
 
 def check_enforced(node: Node, layer: str) -> None:
@@ -43,7 +43,7 @@ def selinux_enforcing(context: Context) -> None:
     with booted_node(context, target, limit=LIMIT) as node:
         node.machine.attach(medium(context, new, more={package.name: package}))
         prepare(node)
-        node.shell.run(f"umount {MEDIUM} && {AS_USR}")
+        node.shell.run(AS_USR)
         check_enforced(node, f"{old.nvr}+1")
         node.shell.run("echo mine > /etc/mine.conf && mkdir -p /opt/tool && echo tool > /opt/tool/file")
         node.shell.run("useradd --create-home ann")
@@ -56,6 +56,7 @@ def selinux_enforcing(context: Context) -> None:
         check_enforced(node, f"{new.nvr}+1")
         check_equal(node.shell.text("cat /etc/mine.conf /opt/tool/file"), "mine\ntool", "the user's files")
         check_package(node)
+        node.shell.run(AS_USR)
         (changed,) = planned(node, new)["packages_changed"]
         check_equal((changed["name"], changed["here"], changed["kept"]), ("kept-tool.all", "1.0", True), "a package")
         check_health(node)
