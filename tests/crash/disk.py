@@ -44,8 +44,10 @@ class Content:
 class Disk:
     """The disk of a replay; scratch files go into ``folder``."""
 
-    def __init__(self, replay: Replay, folder: Path) -> None:
+    def __init__(self, replay: Replay, folder: Path, *, first_boot: bool = False) -> None:
+        """``first_boot``: the initramfs mends a PV's new UUID that is half written."""
         self.replay = replay
+        self.first_boot = first_boot
         self.folder = folder
         self.answers: dict[Hashable, Any] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +96,7 @@ class Disk:
                 return self.remembered(
                     "vg",
                     [(place, PV_HEAD)],
-                    lambda place=place: _group(self.replay, place),  # type: ignore[misc]
+                    lambda place=place: lvmtext.read(self.replay.file, place, newest=self.first_boot),  # type: ignore[misc]
                 )
         return None
 
@@ -219,10 +221,6 @@ class Disk:
             return "" if data is None else hashlib.sha256(data).hexdigest()
 
         return self.remembered(("file", path), [(part.start, part.length)], ask)
-
-
-def _group(replay: Replay, place: int) -> Optional[lvmtext.Group]:
-    return lvmtext.read(replay.file, place)
 
 
 def _placed(ranges: Ranges) -> list[tuple[int, int, int]]:

@@ -20,7 +20,8 @@ MENDED, FAILED = 1, 8
 #: ext4 writes its superblock in place: two sectors with one checksum.  A disk that tears them leaves a file system that
 #: neither the kernel nor e2fsck -p takes; its second superblock mends it.  This is ext4's to lose, and is counted.
 TORN_SUPERBLOCK = "Superblock checksum does not match"
-SECOND_SUPERBLOCK, BLOCK = 32768, 4096
+#: Block number of the second superblock and bytes of a block, for large file systems and for small ones.
+SECOND_SUPERBLOCKS = ((32768, 4096), (8193, 1024))
 #: What e2fsck says when the commit block of the last transaction was torn: it is as if that had never been committed,
 #: and e2fsck -p goes on with what came before.
 TORN_COMMIT = re.compile(r"Journal transaction \d+ was corrupt, replay was aborted")
@@ -59,7 +60,9 @@ def _ext4(file: Path) -> str:
     done = _run(["e2fsck", "-f", "-p", file])
     if done.returncode & FAILED and TORN_SUPERBLOCK in done.stdout + done.stderr:
         torn.append("the superblock was torn")
-        _run(["e2fsck", "-f", "-y", "-b", SECOND_SUPERBLOCK, "-B", BLOCK, file])
+        for second, size in SECOND_SUPERBLOCKS:
+            if not _run(["e2fsck", "-f", "-y", "-b", second, "-B", size, file]).returncode & FAILED:
+                break
         done = _run(["e2fsck", "-f", "-p", file])
     if TORN_COMMIT.search(done.stdout):
         torn.append("the commit of the journal's last transaction was torn")

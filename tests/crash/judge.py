@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Optional
 
 from org_ovirt_node.boot import bls, grubenv
 from org_ovirt_node.errors import BootError, NodeError
@@ -27,6 +27,8 @@ GRUB = "grub"
 ETC = "upper/etc"
 #: LVM's own notes of its metadata, which every one of its programs renews.
 NOISE = (f"{ETC}/lvm/archive/", f"{ETC}/lvm/backup/")
+#: LVM's devices file (lvmdevices(8)): LVM replaces it by itself, e.g. when the host has another name.
+DEVICES = f"{ETC}/lvm/devices/system.devices"
 TEXTS = ("loader/entries/*.conf", f"{GRUB}/grubenv", f"{GRUB}/entries.cfg", f"{GRUB}/grub.cfg")
 NOTHING, NODE = "nothing", "node"
 #: What of :attr:`Verdict.left` keeps a node from booting begins with one of these.
@@ -114,6 +116,14 @@ def judge(disk: Disk, reference: Reference, images: Mapping[str, tuple[str, int]
     booted = state_of(view).next
     wrong = list(dict.fromkeys(found.problems(view)))
     return Verdict(name, NODE, booted, tuple(wrong), (*torn, *dict.fromkeys(found.left)))
+
+
+def names_pv(devices: bytes, pv: str) -> bool:
+    """A devices file is whole, and LVM finds the PV with the UUID ``pv`` by it."""
+    lines = devices.decode(errors="replace").splitlines(keepends=True)
+    found = [line for line in lines if line.endswith("\n") and f"PVID={pv}" in line.split()]
+    versions = [line for line in lines if line.startswith("VERSION=") and line.endswith("\n")]
+    return len(found) == 1 and len(versions) == 1
 
 
 def reference_has_node(disk: Disk) -> bool:
@@ -228,7 +238,7 @@ class Looking:
 
     def _file_system(self, group: Group, name: str, names: tuple[str, ...] = ()) -> Iterator[str]:
         try:
-            content = self.disk.volume(group, name, names, (FIRST_BOOT,) if names else ())
+            content = self.disk.volume(group, name, names, (FIRST_BOOT, DEVICES) if names else ())
         except (ThinError, MetadataError) as exc:
             yield f"{name}: {exc}"
             return
@@ -236,23 +246,26 @@ class Looking:
         if content.wrong:
             yield f"{name}: {content.wrong}"
         elif names:
-            yield from self._etc(name, content.paths)
-            yield from self._first_boot(name, content.texts)
+            # A first boot that is not over makes the devices file anew.
+            again = FIRST_BOOT in content.paths or names_pv(content.texts.get(DEVICES, b""), group.pv)
+            whole = (DEVICES,) if again else ()
+            yield from self._etc(name, content.paths, (FIRST_BOOT, *whole))
+            yield from self._first_boot(name, content.texts.get(FIRST_BOOT))
 
-    def _etc(self, layer: str, paths: Mapping[str, str]) -> Iterator[str]:
+    def _etc(self, layer: str, paths: Mapping[str, str], judged: Collection[str]) -> Iterator[str]:
         known = self.reference.etc.get(layer, {})
         missing = [path for path in self.reference.always.get(layer, []) if path not in paths]
         missing = [path for path in missing if path != FIRST_BOOT]
         other = [path for path, said in paths.items() if path in known and said not in known[path]]
-        other = [path for path in other if path != FIRST_BOOT]
+        other = [path for path in other if path not in judged]
         if missing:
             yield f"{layer}: {len(missing)} paths of /etc are missing: {_some(missing)}"
         if other:
             yield f"{layer}: {len(other)} paths of /etc are neither old nor new: {_some(other)}"
 
-    def _first_boot(self, layer: str, texts: Mapping[str, bytes]) -> Iterator[str]:
+    def _first_boot(self, layer: str, text: Optional[bytes]) -> Iterator[str]:
         try:
-            for text in texts.values():
+            if text is not None:
                 record.parse(text.decode())
         except (NodeError, UnicodeDecodeError) as exc:
             yield f"{layer}: {exc}"

@@ -38,6 +38,13 @@ def crc(data: bytes) -> int:
     return ~zlib.crc32(data, ~INITIAL_CRC & 0xFFFFFFFF) & 0xFFFFFFFF
 
 
+class LostIds(MetadataError):
+    """A new UUID of the PV is half written: the header has no metadata, or they have another UUID than the label.
+
+    On a first boot the initramfs goes back to the newest text (data/dracut/90ovirt-node/ovirt-node-ids.sh).
+    """
+
+
 class TornText(MetadataError):
     """The header has come to the disk before the text that it points to.
 
@@ -61,7 +68,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Group:
-    """A VG with one PV that begins at byte ``pv``; sizes are bytes."""
+    """A VG with one PV, whose UUID is ``pv`` (without dashes); sizes are bytes, ``first`` is where extents begin."""
 
     name: str
     seqno: int
@@ -69,6 +76,7 @@ class Group:
     first: int
     tags: tuple[str, ...]
     volumes: dict[str, dict[str, Any]]
+    pv: str = ""
 
     def tags_of(self, volume: str) -> tuple[str, ...]:
         return tuple(self.volumes[volume].get("tags", ()))
@@ -97,18 +105,47 @@ class Group:
         return tuple(found)
 
 
-def read(disk: IO[bytes], start: int) -> Optional[Group]:
-    """The VG on the PV that begins at byte ``start``; None without a PV or a VG.  Raises MetadataError."""
+def read(disk: IO[bytes], start: int, *, newest: bool = False) -> Optional[Group]:
+    """The VG on the PV that begins at byte ``start``; None without a PV or a VG.  Raises MetadataError.
+
+    ``newest``: where a new UUID of the PV is half written, the newest text in the ring counts.
+    """
     header = _label(disk, start)
     if header is None:
         return None
+    own = header[:UUID_LENGTH].decode(errors="replace")
     areas = list(_areas(header[UUID_LENGTH + 8 :]))
     data, metadata = areas[: areas.index((0, 0))], areas[areas.index((0, 0)) + 1 :]
     for offset, length in metadata[: metadata.index((0, 0))]:
         text = _text(disk, start + offset, length)
+        if text is None and newest:
+            text = _newest(disk, start + offset, length)
         if text is not None:
-            return _group(parse(text), start, data, header[:UUID_LENGTH].decode(errors="replace"))
+            try:
+                return _group(parse(text), start, data, own)
+            except LostIds:
+                if not newest:
+                    raise
+                return _group(parse(text), start, data, "")
     return None
+
+
+_BEGIN = re.compile(rb'[\w.+-]+ \{\nid = "')
+_SEQNO = re.compile(r"\nseqno = (\d+)\n")
+
+
+def _newest(disk: IO[bytes], start: int, length: int) -> Optional[str]:
+    """The text with the highest number of those that begin at a sector of a metadata area, as pvck(8) finds it."""
+    disk.seek(start)
+    area = disk.read(length)
+    found: tuple[int, str] = (0, "")
+    for place in range(MDA_HEADER, len(area), SECTOR):
+        if _BEGIN.match(area, place):
+            text = area[place : area.index(b"\0", place)].decode(errors="replace")
+            number = _SEQNO.search(text)
+            if number is not None:
+                found = max(found, (int(number.group(1)), text))
+    return found[1] or None
 
 
 def _label(disk: IO[bytes], start: int) -> Optional[bytes]:
@@ -225,8 +262,8 @@ def _group(tree: dict[str, Any], start: int, data: list[tuple[int, int]], own: s
     (pv,) = pvs.values()
     first = pv["pe_start"] * SECTOR
     known = pv["id"].replace("-", "")
-    if known != own:
-        raise MetadataError(f"the volume group's PV {known} is missing: this one is {own}")
+    if own and known != own:
+        raise LostIds(f"the volume group's PV {known} is missing: this one is {own}")
     if data and data[0][0] != first:
         raise MetadataError(f"the PV's header puts its extents at {data[0][0]}, the VG at {first}")
     return Group(
@@ -236,4 +273,5 @@ def _group(tree: dict[str, Any], start: int, data: list[tuple[int, int]], own: s
         first=start + first,
         tags=tuple(vg.get("tags", ())),
         volumes=vg.get("logical_volumes", {}),
+        pv=own,
     )

@@ -100,7 +100,7 @@ def opened(recording: Recording, change: Optional[str] = None) -> Iterator[Opene
             base = recording.base if recording.base.exists() else None
             reference = _reference(recording, log, base, folder)
             with Replay(log, base, recording.size, folder / "disk") as replay:
-                disk = Disk(replay, folder / "scratch")
+                disk = Disk(replay, folder / "scratch", first_boot=recording.name == "first-boot")
                 phases = operations.placed(recording, tuple(replay.entries))
                 if change is not None:
                     replay.entries = _changed(change, replay, disk, phases)
@@ -213,13 +213,13 @@ def replayed(recording: Recording, choice: Choice, end: float = float("inf")) ->
 
 
 class Booted:
-    """Which cuts of a recording were booted, kept in a file; "" says that all was well.
+    """Which cuts of a recording were booted, kept in a file beside it; "" says that all was well.
 
     They belong to the recording alone: whoever chose a cut, its name has the seed, and what a machine did stays true.
     """
 
     def __init__(self, recording: Recording) -> None:
-        self.file = _scratch() / f"boots-{recording.name}-{key_of(str(recording.folder))}.json"
+        self.file = recording.folder / "boots.json"
         self.results: dict[str, str] = json.loads(self.file.read_text()) if self.file.exists() else {}
 
     def note(self, cut: str, said: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from org_ovirt_node.storage.execute import clear_boot_code
 from tests.crash import __main__ as crash
 from tests.crash import gpt, grubview, lean, lvmtext, record, report, thin
-from tests.crash.judge import NODE, Verdict, unexpected
+from tests.crash.judge import NODE, Verdict, names_pv, unexpected
 
 SECTOR = 512
 TEXT = """\
@@ -73,11 +73,11 @@ def pv(text: str, *, wrapped: bool = False, spoil: int = -1) -> bytes:
     return bytes(disk)
 
 
-def read(tmp_path: Path, data: bytes) -> lvmtext.Group:
+def read(tmp_path: Path, data: bytes, *, newest: bool = False) -> lvmtext.Group:
     file = tmp_path / "pv"
     file.write_bytes(bytes(SECTOR) + data)
     with file.open("rb") as disk:
-        found = lvmtext.read(disk, SECTOR)
+        found = lvmtext.read(disk, SECTOR, newest=newest)
     assert found is not None
     return found
 
@@ -224,8 +224,22 @@ def test_figures_are_summed_and_shown(tmp_path: Path) -> None:
 
 
 def test_a_pv_whose_label_the_metadata_does_not_know_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(lvmtext.MetadataError, match="is missing"):
-        read(tmp_path, pv(TEXT.replace("uuuuuu-uuuu", "vuuuuu-uuuu")))
+    data = pv(TEXT.replace("uuuuuu-uuuu", "vuuuuu-uuuu"))
+    with pytest.raises(lvmtext.LostIds, match="is missing"):
+        read(tmp_path, data)
+    assert read(tmp_path, data, newest=True).seqno == 7
+
+
+def test_a_vg_that_its_header_has_lost_is_found_by_its_newest_text(tmp_path: Path) -> None:
+    text = 'onn {\nid = "x"' + TEXT[TEXT.index("\nseqno") :]
+    data = bytearray(pv(text))
+    older = text.replace("seqno = 7", "seqno = 6").encode() + b"\0"
+    data[MDA + 4096 : MDA + 4096 + len(older)] = older
+    body = struct.pack("<16sIQQ", lvmtext.MDA_MAGIC, 1, MDA, MDA_SIZE).ljust(SECTOR - 4, b"\0")
+    data[MDA : MDA + SECTOR] = struct.pack("<I", lvmtext.crc(body)) + body
+    assert read(tmp_path, bytes(data), newest=True).seqno == 7
+    with pytest.raises(AssertionError):
+        read(tmp_path, bytes(data))
 
 
 @pytest.mark.parametrize(("spoil", "torn"), [(None, False), (SECTOR, False), (SECTOR + 60, True), (2 * SECTOR, True)])
@@ -236,6 +250,23 @@ def test_a_first_table_that_is_torn_is_told_from_none(tmp_path: Path, spoil: obj
     (tmp_path / "disk").write_bytes(data)
     with (tmp_path / "disk").open("rb") as disk:
         assert gpt.torn(disk, len(data)) is torn
+
+
+DEVICES = b"# HASH=1\nVERSION=1.1.2\nIDTYPE=sys_serial IDNAME=x DEVNAME=/dev/vda3 PVID=abc PART=3\n"
+
+
+@pytest.mark.parametrize(
+    ("devices", "whole"),
+    [
+        (DEVICES, True),
+        (DEVICES[:-2], False),
+        (DEVICES.replace(b"abc", b"abd"), False),
+        (b"", False),
+        (DEVICES[9:], True),
+    ],
+)
+def test_a_devices_file_is_whole_when_it_names_the_pv(devices: bytes, whole: bool) -> None:
+    assert names_pv(devices, "abc") is whole
 
 
 def test_all_boots_are_shared_out_and_spread() -> None:
