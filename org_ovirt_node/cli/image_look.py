@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from org_ovirt_node.cli import common
-from org_ovirt_node.image.contents import opened, packages
+from org_ovirt_node.image.contents import opened
 from org_ovirt_node.mounts import keep_private
+from org_ovirt_node.node.installed import packages
 from org_ovirt_node.progress import Silent, human
 
 WORDS = {True: "OK", False: "FAILED", None: "not checked"}

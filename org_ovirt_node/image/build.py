@@ -34,6 +34,7 @@ from org_ovirt_node.image.cache import Cache, default_folder
 from org_ovirt_node.image.contents import opened
 from org_ovirt_node.image.profile import Profile
 from org_ovirt_node.mounts import overlaid
+from org_ovirt_node.node.installed import DPKG_OLD
 from org_ovirt_node.payload.facts import LIVEOS, TREE
 from org_ovirt_node.payload.manifest import Manifest
 from org_ovirt_node.payload.verity import INSTALL, append_tree
@@ -135,7 +136,7 @@ def source_date(tree: Path) -> int:
     if given:
         return given
     times = []
-    for file in (tree / packagedb.DPKG_OLD / "info").glob("*.md5sums"):
+    for file in (tree / DPKG_OLD / "info").glob("*.md5sums"):
         # One file of each package is enough: dpkg-deb clamps them all to the day of the package.
         first = file.read_text(encoding="utf-8").partition("\n")[0].split(maxsplit=1)
         path = tree / first[1] if len(first) == 2 else file

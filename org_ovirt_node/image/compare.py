@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from org_ovirt_node.errors import ImageError
-from org_ovirt_node.image.contents import Package, packages
 from org_ovirt_node.node.diff import compare as compare_files
+from org_ovirt_node.node.installed import PackageChange, compare_packages, packages_of
 from org_ovirt_node.node.merge.names import escaped
-from org_ovirt_node.node.upper import Change, Kind
-
-
-@dataclass(frozen=True)
-class PackageChange:
-    """A package, with its versions in either image; empty where it is not installed."""
-
-    name: str
-    before: str
-    after: str
-
-    @property
-    def kind(self) -> Kind:
-        if not self.before:
-            return Kind.ADDED
-        return Kind.CHANGED if self.after else Kind.DELETED
+from org_ovirt_node.node.upper import Change
 
 
 @dataclass(frozen=True)
@@ -40,32 +23,9 @@ class Difference:
         return bool(self.packages or self.files)
 
 
-def compare_packages(before: Sequence[Package], after: Sequence[Package]) -> tuple[PackageChange, ...]:
-    """The packages that differ, by name; one that is there in several versions (kernels) with all of them."""
-    first, second = _versions(before), _versions(after)
-    names = sorted(set(first) | set(second))
-    changes = (PackageChange(name, first.get(name, ""), second.get(name, "")) for name in names)
-    return tuple(change for change in changes if change.before != change.after)
-
-
-def _versions(found: Sequence[Package]) -> dict[str, str]:
-    versions: dict[str, list[str]] = {}
-    for package in found:
-        versions.setdefault(f"{package.name}.{package.arch}", []).append(package.version)
-    return {name: ", ".join(sorted(several)) for name, several in versions.items()}
-
-
 def compare(before: Path, after: Path) -> Difference:
     """Compare the root trees ``before`` and ``after``; a tree without a package database has no packages."""
     return Difference(compare_packages(packages_of(before), packages_of(after)), tuple(compare_files(before, after)))
-
-
-def packages_of(root: Path) -> tuple[Package, ...]:
-    """The packages installed in the tree ``root``; none where it has no package database."""
-    try:
-        return packages(root)
-    except ImageError:
-        return ()
 
 
 def as_dict(difference: Difference) -> dict[str, Any]:

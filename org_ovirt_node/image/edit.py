@@ -15,10 +15,11 @@ from typing import Optional
 
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.image import build, initramfs, insert, perhost, publish, runtime
-from org_ovirt_node.image.compare import Difference, as_text, compare_packages
-from org_ovirt_node.image.contents import opened, packages
+from org_ovirt_node.image.compare import Difference, as_text
+from org_ovirt_node.image.contents import opened
 from org_ovirt_node.image.profile import Profile
 from org_ovirt_node.node.diff import compare
+from org_ovirt_node.node.installed import compare_packages, packages
 from org_ovirt_node.payload import manifest as manifests
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.payload.sources import open_source

@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Optional
 
 from org_ovirt_node.image.squash import walk
+from org_ovirt_node.install.labels import file_contexts
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
 
-CONFIG = Path("etc/selinux/config")
 #: File systems of the running kernel, which get their labels at run time.
 NOT_LABELLED = ("/proc", "/sys", "/dev", "/run")
 NOT_LABELLED_BELOW = tuple(f"{path}/" for path in NOT_LABELLED)
-
-
-def policy_type(config: str) -> str:
-    """The policy that /etc/selinux/config selects (selinux_config(5)); "" when it selects none."""
-    found = re.search(r"^\s*SELINUXTYPE\s*=\s*(\S+)", config, re.MULTILINE)
-    return found.group(1) if found else ""
-
-
-def file_contexts(root: Path) -> Optional[Path]:
-    """The policy's file contexts, as a path within ``root``; None where the tree has no policy or no setfiles."""
-    config = root / CONFIG
-    if not config.is_file() or not any((root / folder / "setfiles").exists() for folder in ("usr/sbin", "sbin")):
-        return None
-    contexts = Path("etc/selinux") / policy_type(config.read_text(encoding="utf-8")) / "contexts/files/file_contexts"
-    return contexts if (root / contexts).is_file() else None
 
 
 def apply(root: Path, progress: Progress) -> bool:

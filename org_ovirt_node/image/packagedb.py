@@ -12,11 +12,8 @@ from pathlib import Path
 
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.image.chroot import run_in
+from org_ovirt_node.node.installed import DPKG_NEW, DPKG_OLD, RPM_NEW, RPM_OLD
 
-DPKG_OLD = Path("var/lib/dpkg")
-DPKG_NEW = Path("usr/lib/sysimage/dpkg")
-RPM_OLD = Path("var/lib/rpm")
-RPM_NEW = Path("usr/lib/sysimage/rpm")
 SELINUX_OLD = Path("var/lib/selinux")
 SELINUX_NEW = Path("usr/lib/sysimage/selinux")
 MOVED = ((DPKG_OLD, DPKG_NEW), (RPM_OLD, RPM_NEW), (SELINUX_OLD, SELINUX_NEW))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from org_ovirt_node.image import labels, packagedb, runtime
+from org_ovirt_node.image import packagedb, runtime
 from org_ovirt_node.image.chroot import run_in
+from org_ovirt_node.install.labels import file_contexts
 
 MODULE = "ovirt-node.cil"
 #: Where distributions keep modules of policies.
@@ -37,7 +38,7 @@ def make_folders(root: Path) -> None:
 def install(root: Path) -> bool:
     """Add the module to the policy of the tree ``root``; returns False where it needs none.  Raises CommandError."""
     semodule = root / "usr/sbin/semodule"
-    if labels.file_contexts(root) is None or not semodule.exists() or not packagedb.is_dpkg(root):
+    if file_contexts(root) is None or not semodule.exists() or not packagedb.is_dpkg(root):
         return False
     (root / PLACE).mkdir(parents=True, exist_ok=True)
     shutil.copyfile(runtime.data_folder() / "selinux" / MODULE, root / PLACE / MODULE)

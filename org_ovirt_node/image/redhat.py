@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Optional
 
 from org_ovirt_node.errors import ImageError
-from org_ovirt_node.image import labels, packagedb
+from org_ovirt_node.image import labels
 from org_ovirt_node.image.cache import Cache, key_of, key_of_files
 from org_ovirt_node.image.chroot import CONTAINED
 from org_ovirt_node.image.profile import Profile
 from org_ovirt_node.inside import remove_files
+from org_ovirt_node.node.installed import RPM_NEW
 from org_ovirt_node.progress import Progress, Silent
 from org_ovirt_node.run import Arg, run
 from org_ovirt_node.urls import redact_url
@@ -100,7 +101,7 @@ def bootstrap(profile: Profile, target: Path, progress: Progress) -> None:
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="ovirt-node-dnf-") as home:
         # Where this host's rpm has its own database (rpm(8)) is of no concern to the tree.
-        Path(home, ".rpmmacros").write_text(f"%_dbpath /{packagedb.RPM_NEW}\n", encoding="ascii")
+        Path(home, ".rpmmacros").write_text(f"%_dbpath /{RPM_NEW}\n", encoding="ascii")
         run(
             [*CONTAINED, *command(profile, target)],
             # kernel-install(8): no initramfs for, and no boot entry of, the machine that we are building on.

@@ -7,15 +7,18 @@ node in enforcing mode would refuse them.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Optional
 
 from org_ovirt_node.install.root import NodeRoot
 from org_ovirt_node.install.system import read
 from org_ovirt_node.run import run
 
 LABEL = "security.selinux"
+CONFIG = "etc/selinux/config"
 
 
 def _labelled(path: Path) -> bool:
@@ -47,24 +50,29 @@ def unlabelled(base: Path, shown_as: str) -> Iterator[str]:
                 yield str(Path(shown_as) / path.relative_to(base))
 
 
-def policy_type(root: Path) -> str:
-    """The SELINUXTYPE of the new system, empty when it has no policy."""
-    for line in read(root, "etc/selinux/config").splitlines():
-        name, _, value = line.partition("=")
-        if name.strip() == "SELINUXTYPE":
-            return value.strip()
-    return ""
+def policy_type(config: str) -> str:
+    """The policy that /etc/selinux/config selects (selinux_config(5)); "" when it selects none."""
+    found = re.search(r"^\s*SELINUXTYPE\s*=\s*(\S+)", config, re.MULTILINE)
+    return found.group(1) if found else ""
+
+
+def file_contexts(root: Path) -> Optional[Path]:
+    """The policy's file contexts, as a path within ``root``; None where the tree has no policy or no setfiles."""
+    policy = policy_type(read(root, CONFIG))
+    if not policy or not any((root / folder / "setfiles").exists() for folder in ("usr/sbin", "sbin")):
+        return None
+    contexts = Path("etc/selinux") / policy / "contexts/files/file_contexts"
+    return contexts if (root / contexts).is_file() else None
 
 
 def label_new(node: NodeRoot, shared: Sequence[str]) -> None:
     """Label what has no label in the layer, on /boot and in the ``shared`` volumes (mount points)."""
-    policy = policy_type(node.root)
-    contexts = f"/etc/selinux/{policy}/contexts/files/file_contexts"
-    if not policy or not (node.root / contexts.lstrip("/")).is_file() or not _labelled(node.tree / "usr"):
+    contexts = file_contexts(node.root)
+    if contexts is None or not _labelled(node.tree / "usr"):
         return
     paths = list(unlabelled(node.upper, "/"))
     for mountpoint in ("/boot", *shared):
         paths += unlabelled(node.root / mountpoint.lstrip("/"), mountpoint)
     found = sorted(set(paths))
     if found:
-        run(["setfiles", "-F", "-0", "-f", "-", contexts], root=node.root, input="\0".join(found) + "\0")
+        run(["setfiles", "-F", "-0", "-f", "-", f"/{contexts}"], root=node.root, input="\0".join(found) + "\0")

@@ -16,11 +16,11 @@ from typing import Optional
 
 from org_ovirt_node.boot.files import LABEL
 from org_ovirt_node.errors import CommandError, NodeError
-from org_ovirt_node.image import labels
-from org_ovirt_node.image.compare import compare_packages, packages_of
+from org_ovirt_node.install.labels import file_contexts
 from org_ovirt_node.mounts import bound, mounted
 from org_ovirt_node.node import journal
 from org_ovirt_node.node.copying import attribute_names
+from org_ovirt_node.node.installed import compare_packages, packages_of
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.run import run
 
@@ -213,7 +213,7 @@ def label(root: Path, upper: Path, before: Mapping[str, int]) -> str:
     upper side, ``before`` its :func:`marks` from before the installation.  Returns what went wrong: the running policy
     may not know a label, and that is no reason to go without the new image.
     """
-    contexts = labels.file_contexts(root)
+    contexts = file_contexts(root)
     if contexts is None or LABEL not in attribute_names(root / "usr"):
         return ""
     changed = sorted(path for path, mark in marks(upper).items() if before.get(path) != mark)

@@ -16,10 +16,10 @@ import pytest
 
 from org_ovirt_node.errors import ImageError
 from org_ovirt_node.image import edit, insert, perhost
-from org_ovirt_node.image.contents import packages
 from org_ovirt_node.image.runtime import ImageRecord
 from org_ovirt_node.image.squash import pack_liveos, sha256
 from org_ovirt_node.install.root import image_tree
+from org_ovirt_node.node.installed import packages
 from org_ovirt_node.payload.manifest import Manifest, as_text, parse
 from org_ovirt_node.payload.verity import append_tree
 from tests.support import smalltree

@@ -14,8 +14,7 @@ from org_ovirt_node.cli.common import main as program
 from org_ovirt_node.cli.image import parser
 from org_ovirt_node.cli.nodectl_update import url_of
 from org_ovirt_node.image import squash
-from org_ovirt_node.image.compare import PackageChange, compare_packages
-from org_ovirt_node.image.contents import DEB, RPM, Package, dpkg_packages, packages
+from org_ovirt_node.node.installed import DEB, RPM, Package, PackageChange, compare_packages, dpkg_packages, packages
 from org_ovirt_node.payload.manifest import Manifest, as_text
 from org_ovirt_node.payload.verity import append_tree
 from tests.support.packages import rpm, rpm_database, squashfs, write

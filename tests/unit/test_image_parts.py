@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from org_ovirt_node.errors import ImageError
-from org_ovirt_node.image import build, debian, initramfs, labels, mirror, perhost, policy, runtime, summary
+from org_ovirt_node.image import build, debian, initramfs, mirror, perhost, policy, runtime, summary
 from org_ovirt_node.image.profile import Profile
+from org_ovirt_node.install.labels import policy_type
 
 ARCHIVE = "http://a.example/debian/"
 SECURITY = "http://s.example/debian-security/"
@@ -240,7 +241,7 @@ def test_the_date_is_that_of_the_newest_package(tmp_path: Path, monkeypatch: pyt
     ],
 )
 def test_the_policy_is_read_from_its_configuration(text: str, kind: str) -> None:
-    assert labels.policy_type(text) == kind
+    assert policy_type(text) == kind
 
 
 def test_the_summary_counts_hard_links_once_and_knows_owners(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from org_ovirt_node.errors import CommandError, ImageError
-from org_ovirt_node.image import contents, profile, redhat
+from org_ovirt_node.image import profile, redhat
 from org_ovirt_node.image.cache import Cache
 from org_ovirt_node.image.profile import Profile
+from org_ovirt_node.node import installed
 from tests.support import packages
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="dnf installs as root alone")
@@ -51,7 +52,7 @@ def test_a_tree_of_packages_and_what_they_require(repository: Path, memory: Path
         tree = redhat.stage_root(of(repository, "release", "needs"), cache)
         assert (tree / "usr/share/needs").read_text() == "2\n"
         assert (tree / "usr/share/node").read_text() == "1.0\n"
-        assert [package.name for package in contents.packages(tree)] == ["needs", "node", "release"]
+        assert [package.name for package in installed.packages(tree)] == ["needs", "node", "release"]
         left = [path for path in (tree / "var").glob("**/*dnf*") if path.is_file()]
         assert not left, "what belongs to the build is left"
         assert (tree / "usr/lib/efi/shim/1/EFI/vendor/shimx64.efi").read_text() == "signed\n"
