@@ -25,21 +25,24 @@ def places(log: Path) -> list[int]:
         return sorted({entry.start // SECTOR for entry in opened.entries() if entry.changes and not entry.discard})
 
 
-def judged(folder: Path, seed: int, count: Optional[int] = None) -> Outcome:
+def judged(folder: Path, seed: int, count: Optional[int] = None, *, until: str = "") -> Outcome:
     """All the operations with each of the places (or ``count`` of them) broken, up to the one that is refused.
 
-    A disk that is mended afterwards must boot a layer, as GRUB sees it and as Linux does.
+    A disk that is mended afterwards must boot a layer, as GRUB sees it and as Linux does.  It ends at the first
+    violation with the words ``until``; the places come in an order by chance.
     """
     base, log, _ = record_operations(folder, operation_list())
     known = places(log)
     outcome = Outcome()
-    for sector in sorted(random.Random(seed).sample(known, min(count or len(known), len(known)))):
+    for sector in random.Random(seed).sample(known, min(count or len(known), len(known))):
         outcome.tried += 1
         disk = folder / "faulty.img"
         subprocess.run(["cp", "--sparse=always", base, disk], check=True)
         allowed, refused = with_fault(disk, sector, folder)
         outcome.refused += refused
         outcome.violations += [f"EIO at sector {sector}: {wrong}" for wrong in wrong_in(disk, folder, allowed)]
+        if until and any(until in wrong for wrong in outcome.violations):
+            break
     return outcome
 
 
