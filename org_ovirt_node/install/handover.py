@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -205,10 +206,20 @@ class Handover(Installation):
         overlay nor the volumes that we made.  Raises StorageError and CommandError for what is still in use.
         """
         self.stack.close()
+        places = {mount.target for mount in adopt.mounts() if self.bare in (mount.target, *mount.target.parents)}
         for place in (self.options.root, self.bare):
             while place.is_mount():
                 run(["umount", "--recursive", place])
         run(["vgchange", "--activate", "n", self.layout.vg.name])
+        self._stand_in(places)
+
+    def _stand_in(self, places: Iterable[Path]) -> None:
+        """Let Anaconda find what it is going to unmount: at the first of its mount points that is not there it gives
+        up (blivet's FSError), and the image's devices would stay.  What the host mounts in /run is not its own."""
+        for place in sorted(places):
+            if self.bare / "run" not in place.parents:
+                place.mkdir(parents=True, exist_ok=True)
+                run(["mount", "-t", "ramfs", "ovirt-node", place])
 
 
 def adopt_fstab(written: str, volumes: dict[str, tuple[str, ...]]) -> str:
