@@ -198,7 +198,10 @@ def check_variables(folder: Path = VARIABLES) -> None:
         why, hint = _("this installer has no efibootmgr"), _("Use an installer with it.")
     elif not folder.is_dir() or not any(folder.iterdir()):
         why = _("the firmware's variables cannot be read")
-        hint = _("Start the installer without noefi or efi=noruntime.")
+        hint = _(
+            "Start the installer without noefi or efi=noruntime, and with efivarfs mounted at "
+            "/sys/firmware/efi/efivars."
+        )
     elif os.statvfs(folder).f_flag & os.ST_RDONLY:
         why = _("{folder} is mounted read-only").format(folder=folder)
         hint = _("Run 'mount -o remount,rw {folder}' and start again.").format(folder=folder)

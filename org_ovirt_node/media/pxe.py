@@ -45,6 +45,8 @@ MKIMAGE = ("grub-mkimage", "grub2-mkimage")
 #: Seconds for a person to stop GRUB.
 TIMEOUT = 5
 #: Who can read the kickstart: it is shown to all that ask.
+#: The numbers of a BIOS for its disks; one that is not there counts as one with nothing to start.
+BIOS_DRIVES = range(0x80, 0x88)
 READERS = "whoever can reach the server"
 
 
@@ -89,10 +91,12 @@ def arguments(url: str) -> str:
 def ipxe_script(url: str, *, always: bool = False) -> str:
     """For iPXE on BIOS and EFI (ipxe.org/cmd); EFI's stub of the kernel wants the initramfs named on its line.
 
-    A BIOS that asks the network first would install at every start: there the disk is started when it has something to
-    start, unless this is to install ``always``.  Under EFI the node's own entry comes before the network's.
+    A BIOS that asks the network first would install at every start: there the first of the disks is started that has
+    something to start, unless this is to install ``always``.  Under EFI the node's own entry comes before the
+    network's.
     """
-    disk_first = "iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 || goto install\n:install\n"
+    drives = " || ".join(f"sanboot --no-describe --drive {drive:#x}" for drive in BIOS_DRIVES)
+    disk_first = f"iseq ${{platform}} pcbios || goto install\n{drives} || goto install\n:install\n"
     return (
         f"#!ipxe\n{'' if always else disk_first}kernel {url}/{KERNEL} initrd={INITRAMFS} {arguments(url)}\n"
         f"initrd --name {INITRAMFS} {url}/{INITRAMFS}\nboot\n"

@@ -160,7 +160,12 @@ def _start(initiator: str) -> None:
 
 
 def _log_in_by_firmware(progress: Progress) -> bool:
-    done = run(["iscsiadm", "--mode", "fw", "--login"], check=False, timeout=COMMAND)
+    try:
+        done = run(["iscsiadm", "--mode", "fw", "--login"], check=False, timeout=COMMAND)
+    except CommandError as error:
+        # A portal that answers nothing at all: open-iscsi tries for two minutes.
+        progress.detail(_("iSCSI: the login to what the firmware names failed: {error}").format(error=error))
+        return False
     if done.ok or done.status == SESSION_EXISTS:
         progress.detail(_("iSCSI: logged in to what the firmware names"))
         settle()

@@ -6,7 +6,7 @@ import re
 import shlex
 import socket
 import subprocess
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -283,6 +283,22 @@ def test_the_state_of_a_card_is_written_once(tmp_path: Path) -> None:
 def test_a_network_without_the_portal_s_addresses_is_refused(request_: NetworkRequest, portal: str, words: str) -> None:
     with pytest.raises(StorageError, match=words):
         network.arguments([(CARD, portal)], [request_])
+
+
+def test_a_portal_of_the_firmware_that_answers_nothing_does_not_end_an_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "iscsiadm"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    for name in ("PATH", "OVIRT_NODE_PATH"):
+        monkeypatch.setenv(name, f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(iscsi, "COMMAND", 0.2)
+    monkeypatch.setattr(iscsi, "_start", lambda initiator: None)
+    monkeypatch.setattr(ibft, "is_there", lambda: True)
+    with ExitStack() as stack:
+        found = iscsi.connect(IscsiRequest(), stack, Silent())
+    assert not found.firmware
 
 
 def fake_ip(folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:

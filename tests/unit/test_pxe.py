@@ -50,8 +50,10 @@ def test_ipxe_s_script_installs() -> None:
 
 def test_on_a_bios_ipxe_starts_the_disk_before_it_would_install() -> None:
     lines = pxe.ipxe_script(URL).splitlines()
-    assert lines[1] == "iseq ${platform} pcbios && sanboot --no-describe --drive 0x80 || goto install"
-    assert lines[2] == ":install" and lines[3:] == pxe.ipxe_script(URL, always=True).splitlines()[1:]
+    assert lines[1] == "iseq ${platform} pcbios || goto install"
+    *drives, last = lines[2].split(" || ")
+    assert drives == [f"sanboot --no-describe --drive 0x8{number}" for number in range(8)] and last == "goto install"
+    assert lines[3] == ":install" and lines[4:] == pxe.ipxe_script(URL, always=True).splitlines()[1:]
 
 
 def test_on_a_bios_grub_starts_a_node_before_it_would_install() -> None:

@@ -48,7 +48,7 @@ def installed(folder: Path) -> Disk:
     """A disk with the menu of a node, and boot code that tells when it is started."""
     disk = interrupted(folder, "installed")
     boot = folder / "boot/grub2"
-    boot.mkdir(parents=True)
+    boot.mkdir(parents=True, exist_ok=True)
     (boot / grubcfg.ENTRIES_FILE).write_text("# The menu.\n")
     made = folder / "boot.ext4"
     run(["mke2fs", "-q", "-t", "ext4", "-d", boot.parent, made, f"{PART >> 10}k"])
@@ -59,11 +59,13 @@ def installed(folder: Path) -> Disk:
     return disk
 
 
-def starts(context: Context, disk: Disk, tree: Path, loader: str, *, network_first: bool) -> str:
-    """What a machine with ``disk`` starts that ``loader`` is served to: ``disk`` or ``installer``."""
-    name = f"{disk.serial}-{Path(loader).suffix[1:]}-{'network' if network_first else 'disk'}"
+def starts(context: Context, disks: tuple[Disk, ...], tree: Path, loader: str, *, network_first: bool) -> str:
+    """What a machine with ``disks`` starts that ``loader`` is served to: ``disk`` or ``installer``."""
+    name = (
+        f"{'-'.join(disk.serial for disk in disks)}-{Path(loader).suffix[1:]}-{'network' if network_first else 'disk'}"
+    )
     network = (f"tftp={tree}", f"bootfile={loader}")
-    spec = Spec(name, memory=256, disks=(disk,), network=network, boots_from_network=True, network_first=network_first)
+    spec = Spec(name, memory=256, disks=disks, network=network, boots_from_network=True, network_first=network_first)
     with Machine(spec, context.folder / name) as machine:
         found = machine.serial.wait_for(FOUND, KNOWN)
     return "disk" if found.group(1) else "installer"
@@ -84,7 +86,13 @@ def pxe_which_disk(context: Context) -> None:
     )]  # fmt: skip
     for disk, expected in disks:
         for loader in (pxe.IPXE, pxe.BIOS_LOADER):
-            found = starts(context, disk, tree, loader, network_first=True)
+            found = starts(context, (disk,), tree, loader, network_first=True)
             check_equal(found, expected, f"what {loader} starts where the disk is {disk.serial}")
-        found = starts(context, disk, tree, pxe.IPXE, network_first=False)
+        found = starts(context, (disk,), tree, pxe.IPXE, network_first=False)
         check_equal(found, expected, f"what a machine starts that looks at its disk first, which is {disk.serial}")
+    # The firmware's first disk need not be the node's.
+    for first in (blank, interrupted):
+        two = first(context.folder), installed(context.folder)
+        for loader in (pxe.IPXE, pxe.BIOS_LOADER):
+            found = starts(context, two, tree, loader, network_first=True)
+            check_equal(found, "disk", f"what {loader} starts where the node is on the second disk")
