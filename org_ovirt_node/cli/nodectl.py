@@ -181,7 +181,7 @@ def parser() -> argparse.ArgumentParser:
     checked = _command(commands, "check", "check storage, boot and updates; ends with status 1 when it is bad", _check)
     checked.add_argument("--oneline", action="store_true", help="the overall state alone")
     nodectl_update.add(commands, PLACES)
-    back = _command(commands, "rollback", "boot another layer, the next older one unless it is named", _rollback)
+    back = _command(commands, "rollback", "boot another layer, the next older good one unless it is named", _rollback)
     back.add_argument("--to", "--nvr", metavar="NVR[+N]", help="the layer, or the image that has one")
     back.add_argument("--plan", action="store_true", help="show where it leads and what of /etc is otherwise there")
     back.add_argument("--with-etc", action="store_true", help="take the running /etc along, merged as at an update")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from org_ovirt_node.boot import bls, cmdline, files, grubcfg, grubenv
+from org_ovirt_node.boot import bls, cmdline, files, grubcfg, grubenv, trial
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.node import lvm
 
@@ -156,6 +156,12 @@ def state(vg: Optional[str] = None, boot: Path = BOOT, running: Path = PROC_CMDL
         lacking={entry.name: gone for entry in entries if (gone := bls.missing(boot, entry))},
         foreign=foreign,
     )
+
+
+def never_good(node: NodeState, layer: str) -> bool:
+    """True for a layer that has not been marked good: a trial has to show that it is."""
+    entry = node.entry(layer)
+    return layer != node.boot.good and entry is not None and trial.on_trial(entry.options)
 
 
 def leads_to_a_layer(entry: bls.Entry) -> bool:

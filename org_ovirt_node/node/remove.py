@@ -9,7 +9,7 @@ import logging
 
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.node import bootstate, lvm
-from org_ovirt_node.node.layers import NodeState, image_of
+from org_ovirt_node.node.layers import NodeState, image_of, never_good
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.node.room import ImageUse, beyond_slots, image_uses, protected_layers, removable
 
@@ -35,8 +35,10 @@ def images(node: NodeState) -> tuple[ImageUse, ...]:
 
 
 def candidates(node: NodeState) -> tuple[ImageUse, ...]:
-    """The images that may be removed, the oldest first."""
-    return removable(images(node), protected(node), image_of(node.current))
+    """The images that may be removed: those without a layer that ever was good, then the oldest first."""
+    found = images(node)
+    failed = {image.name for image in found if image.layers and all(never_good(node, layer) for layer in image.layers)}
+    return removable(found, protected(node), image_of(node.current), failed)
 
 
 def refuse_protected(node: NodeState, name: str) -> None:
@@ -91,7 +93,7 @@ def remove_leftovers(node: NodeState, places: Places, keep: str = "") -> tuple[s
 
 
 def collect(node: NodeState, slots: int, places: Places) -> tuple[str, ...]:
-    """Remove the oldest images beyond the ``slots`` that there are; returns their names."""
+    """Remove the first of the candidates beyond the ``slots`` that there are; returns their names."""
     chosen = beyond_slots(len(images(node)), slots, candidates(node))
     for image in chosen:
         remove_image(node, image.name, places)

@@ -7,11 +7,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from org_ovirt_node.boot import trial
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.install.root import image_tree
 from org_ovirt_node.node import bootstate, etcmerge, layerroot
-from org_ovirt_node.node.layers import NodeState, image_of
+from org_ovirt_node.node.layers import NodeState, image_of, never_good
 from org_ovirt_node.node.merge.model import LABEL, Entry, Kind, order
 from org_ovirt_node.node.merge.names import escaped
 from org_ovirt_node.node.merge.tree import DirectoryTree
@@ -45,9 +44,10 @@ class Rollback:
 
 
 def choose(node: NodeState, wanted: str = "") -> Rollback:
-    """The layer to go to: the one named (a layer, or an image with one), else the newest that is older.
+    """The layer to go to: the one named (a layer, or an image with one), else the newest older good one.
 
-    Raises NodeError when there is none: the oldest layer does not wrap round to the newest.
+    One that was never marked good is gone to by its name alone: it may be what a fallback gave up.  Raises
+    NodeError when there is none: the oldest layer does not wrap round to the newest.
     """
     bootable = {entry.name: entry for entry in node.entries if entry.name not in node.lacking}
     if wanted:
@@ -61,7 +61,13 @@ def choose(node: NodeState, wanted: str = "") -> Rollback:
             raise NodeError(
                 f"{node.current} is the oldest layer: there is nothing to roll back to", hint="See 'nodectl list'."
             )
-        target = usable[-1]
+        good = [layer for layer in usable if not never_good(node, layer)]
+        if not good:
+            raise NodeError(
+                f"no layer older than {node.current} was ever marked good",
+                hint=f"'nodectl rollback --to {usable[-1]}' tries that one again.",
+            )
+        target = good[-1]
     if target in node.lacking:
         gone = ", ".join(node.lacking[target])
         raise NodeError(f"{target} cannot be booted: {gone} on /boot is gone or empty", hint="See 'nodectl check'.")
@@ -77,12 +83,6 @@ def choose(node: NodeState, wanted: str = "") -> Rollback:
             hint=f"Wait for its health checks ('nodectl check'), or go back to {node.boot.good} first.",
         )
     return Rollback(node.current, target, retry, node.boot.good)
-
-
-def never_good(node: NodeState, layer: str) -> bool:
-    """True for a layer that has not been marked good: a trial has to show that it is."""
-    entry = node.entry(layer)
-    return layer != node.boot.good and entry is not None and trial.on_trial(entry.options)
 
 
 def _named(node: NodeState, wanted: str) -> str:

@@ -31,18 +31,23 @@ def protected_layers(running: str, good: str, trial: str, entries: Sequence[bls.
     return frozenset(found - {""})
 
 
-def removable(images: Sequence[ImageUse], protected: Collection[str], running_image: str) -> tuple[ImageUse, ...]:
-    """The images that may go, the oldest first.  An image goes with all its layers, so it stays with any of them."""
+def removable(
+    images: Sequence[ImageUse], protected: Collection[str], running_image: str, failed: Collection[str] = ()
+) -> tuple[ImageUse, ...]:
+    """The images that may go: those in ``failed``, then the others, each the oldest first.
+
+    An image goes with all its layers, so it stays with any of them.
+    """
     free = [
         image
         for image in images
         if image.name != running_image and not any(layer in protected for layer in image.layers)
     ]
-    return tuple(sorted(free, key=lambda image: (image.created, image.name)))
+    return tuple(sorted(free, key=lambda image: (image.name not in failed, image.created, image.name)))
 
 
 def to_make_room(free: int, needed: int, candidates: Sequence[ImageUse]) -> tuple[ImageUse, ...]:
-    """The oldest of ``candidates`` that must go so that ``needed`` bytes fit; all of them when even that is not enough.
+    """The first of ``candidates`` that must go so that ``needed`` bytes fit; all of them when even that is not enough.
 
     Nothing goes when there is room already.
     """
@@ -56,7 +61,7 @@ def to_make_room(free: int, needed: int, candidates: Sequence[ImageUse]) -> tupl
 
 
 def beyond_slots(count: int, slots: int, candidates: Sequence[ImageUse]) -> tuple[ImageUse, ...]:
-    """The oldest of ``candidates`` that go when ``count`` images are kept and there are ``slots`` for them."""
+    """The first of ``candidates`` that go when ``count`` images are kept and there are ``slots`` for them."""
     return tuple(candidates[: max(0, count - slots)])
 
 

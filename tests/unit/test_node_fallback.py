@@ -17,7 +17,7 @@ from org_ovirt_node.boot import bls, trial
 from org_ovirt_node.cli import nodectl
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.mounts import mounted
-from org_ovirt_node.node import bootstate, check, checkfacts, health, journal, rollback, survey
+from org_ovirt_node.node import bootstate, check, checkfacts, health, journal, remove, rollback, survey
 from org_ovirt_node.node.layers import NodeState, boot_state, state
 from tests.support.fakenode import (
     NEW,
@@ -234,6 +234,30 @@ def test_failures_row_15_a_trial_falls_back_to_the_good_layer_and_not_to_the_run
     node.booted(f"{OLDER}+1")
     rollback.perform(rollback.choose(read(node), NEW), 2, node.places)
     assert node.grubenv == {"saved_entry": f"{OLD}+1", "trial_entry": f"{NEW}+1", "trial_tries": "2"}
+
+
+def gave_up(node: FakeNode) -> None:
+    """OLDER was good, OLD was given up, NEW runs and is good."""
+    never_good(node, f"{OLD}+1")
+    on_trial(node)
+    health.boot_good(node.places)
+
+
+def test_failures_row_15_a_rollback_does_not_lead_to_a_layer_that_was_given_up(node: FakeNode) -> None:
+    gave_up(node)
+    chosen = rollback.choose(read(node))
+    assert (chosen.target, chosen.retry) == (f"{OLDER}+1", False)
+    never_good(node, f"{OLDER}+1")
+    with pytest.raises(NodeError, match=f"no layer older than {NEW}\\+1 was ever marked good") as caught:
+        rollback.choose(read(node))
+    assert f"--to {OLD}+1" in caught.value.hint
+    assert rollback.choose(read(node), OLD).retry
+
+
+def test_failures_row_15_what_was_given_up_goes_before_an_older_image_that_was_good(node: FakeNode) -> None:
+    gave_up(node)
+    assert remove.collect(read(node), 2, node.places) == (OLD,)
+    assert sorted(read(node).layers) == [OLDER, NEW]
 
 
 def failing_check(node: FakeNode, said: str) -> None:
