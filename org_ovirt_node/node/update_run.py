@@ -155,24 +155,27 @@ def cancel(progress: Progress, places: Places) -> str:
                     f"{node.current} runs already, so its update cannot be cancelled", hint="See 'nodectl rollback'."
                 )
             raise NodeError("there is no update to cancel")
+        last = journal.load(places.state)
+        new = last is not None and last.layer == pending and not last.good and not last.reason
+        if pending and new:
+            # First of all: cut short after any of what follows, a second cancellation finds it.
+            _mark_pending(node, pending)
         if pending:
             # Back to what GRUB boots without the trial, before anything that it needs is taken away.
             bootstate.set_default(places.boot, node.boot.good)
-        last = journal.load(places.state)
-        if pending and (last is None or last.layer != pending or last.good or last.reason):
+        if pending and not new:
             return f"{pending} is not tried any more; it was no new update, and nothing was removed"
         mounted.release_below(places.work)
         _take_back_added(places)
         if pending:
             progress.detail(f"removing {pending}")
-            _remove_pending(_state(places), pending, places)
         remove.remove_leftovers(_state(places), places)
         journal.remove(places.state)
         return f"the update {f'to {pending} ' if pending else ''}was undone"
 
 
-def _remove_pending(node: NodeState, layer: str, places: Places) -> None:
-    """Remove the layer, and its image when no other layer uses it."""
+def _mark_pending(node: NodeState, layer: str) -> None:
+    """Mark the layer as unfinished, and its image when no other layer uses it; a boot of it takes the marks off."""
     image = next((name for name, layers in node.layers.items() if layer in layers), "")
     alone = node.layers.get(image) == (layer,) and node.group.find(image) is not None
     for name in (layer, *((image,) if alone else ())):

@@ -15,6 +15,7 @@ from org_ovirt_node.cli import common
 from org_ovirt_node.errors import CommandError, NodeError
 from org_ovirt_node.mounts import mounted
 from org_ovirt_node.node import bootstate, carry, journal, lock, lvm, update_run
+from org_ovirt_node.node import mounted as mounted_module
 from org_ovirt_node.node.layers import config
 from org_ovirt_node.progress import Silent
 from tests.support.fakenode import NEW, OLD, FakeNode, path_with_fakes, updatable
@@ -66,6 +67,22 @@ def test_the_boot_is_put_back_before_anything_of_a_trial_is_taken_away(
     monkeypatch.setattr(update_run, "_take_back_added", stop)
     with pytest.raises(NodeError, match="as far as this"):
         update_run.cancel(Silent(), node.places)
+
+
+@pytest.mark.parametrize("where", ["set_default", "release_below", "_take_back_added"])
+def test_a_cancellation_that_was_cut_short_can_be_run_again(
+    node: FakeNode, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    update_run.update(request(node), Silent(), node.places)
+    owner = {"set_default": bootstate, "release_below": mounted_module}.get(where, update_run)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, where, fail)
+        with pytest.raises(CommandError):
+            update_run.cancel(Silent(), node.places)
+    assert "was undone" in update_run.cancel(Silent(), node.places)
+    assert NEW not in node.volumes and f"{NEW}+1" not in node.volumes
+    assert node.grubenv == {"saved_entry": f"{OLD}+1"}
+    update_run.update(request(node), Silent(), node.places)
 
 
 def test_only_an_update_can_be_cancelled(node: FakeNode) -> None:
