@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 from org_ovirt_node.errors import Interrupted, NodeError
 from org_ovirt_node.i18n import N_
@@ -188,7 +190,9 @@ def only_plan(request: Request, progress: Progress, places: Places) -> Prepared:
     """What an update would do; nothing is written."""
     carry.check_keep(places, request.keep)
     with ExitStack() as stack:
-        found = Update(request, progress, stack, places).prepare(merge=True)
+        # Of its own: a plan takes no lock, and an update that runs meanwhile unmounts what is below its own folder.
+        work = stack.enter_context(tempfile.TemporaryDirectory(prefix="ovirt-node-plan-", dir=places.work.parent))
+        found = Update(request, progress, stack, replace(places, work=Path(work))).prepare(merge=True)
     problems = list(found.problems)
     held = lock.holder(places.lock)
     if held:

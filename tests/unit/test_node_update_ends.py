@@ -14,7 +14,7 @@ from org_ovirt_node.boot import grubcfg
 from org_ovirt_node.cli import common
 from org_ovirt_node.errors import CommandError, NodeError
 from org_ovirt_node.mounts import mounted
-from org_ovirt_node.node import bootstate, carry, journal, lock, lvm, update_run
+from org_ovirt_node.node import bootstate, carry, etcmerge, journal, lock, lvm, update_run
 from org_ovirt_node.node import mounted as mounted_module
 from org_ovirt_node.node.layers import config
 from org_ovirt_node.progress import Silent
@@ -108,6 +108,22 @@ def test_a_plan_while_an_update_runs_says_so(node: FakeNode) -> None:
     with lock.locked(lock.UPDATE, node.places.lock):
         found = update_run.only_plan(request(node), Silent(), node.places)
     assert found.problems == (f"the update is running (process {os.getpid()})",)
+
+
+def test_a_plan_looks_into_the_image_in_a_folder_of_its_own(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Path] = []
+    conflicts = etcmerge.Merge.conflicts
+
+    def looked(merge: etcmerge.Merge) -> list[dict[str, str]]:
+        # An update that starts now clears its own folder.
+        mounted_module.release_below(node.places.work)
+        seen.extend(node.home.glob("ovirt-node-plan-*/look/**/usr"))
+        return conflicts(merge)
+
+    monkeypatch.setattr(etcmerge.Merge, "conflicts", looked)
+    found = update_run.only_plan(request(node), Silent(), node.places)
+    assert found.merge is not None and seen
+    assert not list(node.home.glob("ovirt-node-plan-*"))
 
 
 @pytest.mark.parametrize("value", [None, "3", 2.5, True])
