@@ -258,6 +258,13 @@ def given_up(boot: BootState, layer: str, places: Places) -> Optional[Fallback]:
     return Fallback(name, layer, reason or "its boots came to no end (a panic, a root that was not found, or a reset)")
 
 
+def forget_fallback(places: Places, layer: str) -> None:
+    """``layer`` is tried anew: that it was given up once must not hide that it is given up again.  Raises OSError."""
+    noted = last_fallback(places)
+    if noted is not None and noted.failed == layer:
+        (places.state / FILE).unlink(missing_ok=True)
+
+
 def _keep_fallback(places: Places, fallback: Fallback) -> None:
     write_durably(places.state / FILE, (json.dumps({"format": 1, **asdict(fallback)}) + "\n").encode())
     update = journal.load(places.state)

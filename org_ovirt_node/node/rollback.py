@@ -9,7 +9,7 @@ from pathlib import Path
 
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.install.root import image_tree
-from org_ovirt_node.node import bootstate, etcmerge, layerroot
+from org_ovirt_node.node import bootstate, etcmerge, health, layerroot
 from org_ovirt_node.node.layers import NodeState, image_of, never_good
 from org_ovirt_node.node.merge.model import LABEL, Entry, Kind, order
 from org_ovirt_node.node.merge.names import escaped
@@ -97,9 +97,10 @@ def _named(node: NodeState, wanted: str) -> str:
 
 
 def perform(chosen: Rollback, tries: int, places: Places) -> None:
-    """Make the target what GRUB boots next.  Raises BootError."""
+    """Make the target what GRUB boots next.  Raises BootError or OSError."""
     if chosen.retry:
         bootstate.start_trial(places.boot, chosen.target, tries, chosen.good)
+        health.forget_fallback(places, chosen.target)
     else:
         bootstate.set_default(places.boot, chosen.target)
 

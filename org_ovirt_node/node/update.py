@@ -27,6 +27,7 @@ from org_ovirt_node.node import (
     carry,
     etcafter,
     etcmerge,
+    health,
     journal,
     lvm,
     packages,
@@ -369,6 +370,8 @@ class Update:
     def trial(self) -> None:
         """Let GRUB try the new layer at the next boot; the running one stays what it falls back to."""
         tries = self.request.tries or self.prepared.node.tries
+        # One of the same name may have been given up, and removed since.
+        health.forget_fallback(self.places, self.layer)
         bootstate.start_trial(self.places.boot, self.layer, tries, self.state.current)
 
     def finish(self) -> None:

@@ -292,6 +292,24 @@ def test_failures_row_3_a_fallback_is_told_where_the_old_layer_is_not_marked_goo
         health.boot_good(node.places)
 
 
+def test_failures_row_3_a_second_fallback_of_the_same_layer_is_told_with_its_own_reason(
+    node: FakeNode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for said in ("the first time", "the second time"):
+        on_trial(node)
+        failing_check(node, said)
+        assert call(node, capsys, "health", "run")[0] == 1
+        shutil.rmtree(node.places.live / health.FOLDER)
+        tries_used(node, 4)
+        node.booted(f"{OLD}+1")
+        assert "was given up" in health.boot_good(node.places)
+        facts = checkfacts.gather(node.places)
+        assert said in facts.fallback
+        assert facts.journal is not None and said in facts.journal.reason
+        rollback.perform(rollback.choose(read(node), NEW), 3, node.places)
+        assert not checkfacts.gather(node.places).fallback
+
+
 def test_a_boot_that_fails_without_a_way_back_is_told_at_login(
     node: FakeNode, capsys: pytest.CaptureFixture[str]
 ) -> None:
