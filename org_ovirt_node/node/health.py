@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import stat
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Optional
+from typing import IO, Optional
 
 from org_ovirt_node.boot import efi, loader, trial
 from org_ovirt_node.boot.files import write_durably
@@ -31,6 +33,8 @@ FOLDER = "etc/ovirt-node/health.d"
 REQUIRED, WANTED = "required.d", "wanted.d"
 #: Seconds for one program; a boot must not wait for ever for a check that hangs.
 LIMIT = 300.0
+#: Bytes of a program's output that are looked at, from its end.
+TAIL = 4096
 #: Seconds that marking a layer good waits for another nodectl; the unit gives up a boot after 15 minutes.
 PATIENCE = 300.0
 #: What a fallback and a failed boot leave for motd and check.
@@ -86,23 +90,34 @@ def run_checks(live: Path, limit: float = LIMIT) -> tuple[Check, ...]:
 
 def _run_check(path: Path, required: bool, limit: float) -> Check:
     name = f"{path.parent.name}/{path.name}"
-    try:
-        done = subprocess.run(
-            [os.fspath(path)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            env=clean_environment(),
-            timeout=limit,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Check(name, required, -1, f"no answer within {limit:g} s")
-    except OSError as exc:
-        return Check(name, required, -1, f"it cannot be started: {exc.strerror}")
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    return Check(name, required, done.returncode, " / ".join(lines[-3:]))
+    # A file and no pipe: what a check leaves running in the background may hold its output for ever.
+    with tempfile.TemporaryFile() as output:
+        try:
+            status = _wait_for(path, output, limit)
+        except subprocess.TimeoutExpired:
+            return Check(name, required, -1, f"no answer within {limit:g} s")
+        except OSError as exc:
+            return Check(name, required, -1, f"it cannot be started: {exc.strerror}")
+        output.seek(max(0, output.seek(0, os.SEEK_END) - TAIL))
+        lines = output.read(TAIL).decode("utf-8", "replace").strip().splitlines()
+    return Check(name, required, status, " / ".join(lines[-3:]))
+
+
+def _wait_for(path: Path, output: IO[bytes], limit: float) -> int:
+    """Run one program and return its status; whatever ends the wait early ends all that the program has started."""
+    with subprocess.Popen(
+        [os.fspath(path)],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=clean_environment(),
+        start_new_session=True,
+    ) as process:
+        try:
+            return process.wait(limit)
+        finally:
+            if process.returncode is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def healthy(checks: tuple[Check, ...]) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -331,6 +333,33 @@ def test_a_check_that_hangs_or_cannot_start_has_failed(node: FakeNode) -> None:
     found = health.run_checks(node.places.live, limit=0.2)
     assert [one.status for one in found] == [-1, -1]
     assert "no answer within 0.2 s" in found[0].output
+
+
+def test_a_check_that_leaves_something_in_the_background_has_passed(node: FakeNode) -> None:
+    left = node.places.live.parent / "left"
+    write_check(node, "required.d/10-daemon", f"echo fine; sleep 60 & echo $! > {left}; exit 0")
+    found = health.run_checks(node.places.live, limit=10)
+    os.kill(int(left.read_text()), signal.SIGKILL)
+    assert [(one.status, one.output) for one in found] == [(0, "fine")]
+
+
+def test_a_check_that_hangs_ends_with_all_that_it_started(node: FakeNode) -> None:
+    fifo = node.places.live.parent / "fifo"
+    os.mkfifo(fifo)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    write_check(node, "required.d/10-hang", f"exec 3> {fifo}; sleep 60 & wait")
+    assert health.run_checks(node.places.live, limit=1)[0].status == -1
+    # Nobody holds the other end any more.
+    waiting = select.poll()
+    waiting.register(reader, select.POLLIN)
+    assert waiting.poll(10_000) == [(reader, select.POLLHUP)]
+    os.close(reader)
+
+
+def test_of_a_talkative_check_the_end_is_kept(node: FakeNode) -> None:
+    write_check(node, "required.d/10-talk", "head -c 100000 /dev/zero | tr '\\0' x; echo; echo the end; exit 1")
+    output = health.run_checks(node.places.live)[0].output
+    assert output.endswith("x / the end") and len(output) < health.TAIL + 10
 
 
 def test_rollback_shows_what_of_etc_is_otherwise(tmp_path: Path) -> None:
