@@ -146,11 +146,14 @@ def free_bytes(folder: Path) -> int:
 
 
 def on_battery(power: Path) -> bool:
-    """True when the machine has a battery and no other supply (kernel: ABI/testing/sysfs-class-power)."""
+    """True when the machine has a battery and no other supply (kernel: ABI/testing/sysfs-class-power).
+
+    The battery of a device, such as a mouse, is none of the machine's.
+    """
     supplies: dict[str, list[str]] = {}
     for supply in power.glob("*") if power.is_dir() else ():
-        kind, online = supply / "type", supply / "online"
-        if kind.is_file():
+        kind, online, scope = supply / "type", supply / "online", supply / "scope"
+        if kind.is_file() and not (scope.is_file() and scope.read_text().strip() == "Device"):
             supplies.setdefault(kind.read_text().strip(), []).append(
                 online.read_text().strip() if online.is_file() else ""
             )

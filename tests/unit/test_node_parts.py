@@ -181,6 +181,18 @@ def test_a_battery_alone_is_noticed(tmp_path: Path, supplies: dict[str, tuple[st
     assert survey.on_battery(tmp_path) is expected
 
 
+@pytest.mark.parametrize(("scope", "expected"), [("Device", False), ("System", True)])
+def test_a_battery_of_a_device_is_none_of_the_machines(tmp_path: Path, scope: str, expected: bool) -> None:
+    for name, facts in {
+        "hidpp_battery_0": {"type": "Battery", "scope": scope},
+        "ucsi-source-psy-1": {"type": "USB", "online": "0"},
+    }.items():
+        (tmp_path / name).mkdir()
+        for key, value in facts.items():
+            (tmp_path / name / key).write_text(f"{value}\n")
+    assert survey.on_battery(tmp_path) is expected
+
+
 def test_the_journal_comes_back_as_it_was_and_a_damaged_one_is_none(tmp_path: Path) -> None:
     added = {"var/x": [0o100644, 3, 5]}
     made = journal.Journal("n-2", "n-2+1", added=added, conflicts=[{"path": "/etc/x"}], done=["image"])
