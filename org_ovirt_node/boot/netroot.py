@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Optional
 
 from org_ovirt_node.boot import cmdline, network
 
@@ -32,18 +33,20 @@ def _login(record: str) -> tuple[str, str, str, str]:
     return values.get("node.name", ""), address.strip("[]"), port, ":".join(filter(None, shown))
 
 
+def _asked(word: str) -> Optional[tuple[str, str, str, str]]:
+    """The same of a word of the command line; None for one that shows no secrets."""
+    found = _NETROOT.fullmatch(word)
+    return (found["target"], found["address"].strip("[]"), found["port"], found["shown"]) if found else None
+
+
 def without_secrets(options: str, records: Iterable[str]) -> str:
     """``options`` without each ``netroot=`` that shows secrets and for which one of ``records`` says the same.
 
     The network, which it had asked for, is asked for by itself then.
     """
     known = {_login(record) for record in records}
-    kept = []
-    for word in cmdline.split(options):
-        found = _NETROOT.fullmatch(word)
-        if found is None or (found["target"], found["address"].strip("[]"), found["port"], found["shown"]) not in known:
-            kept.append(word)
     words = cmdline.split(options)
+    kept = [word for word in words if _asked(word) not in known]
     if len(kept) < len(words) and network.NEEDED not in kept:
         kept.append(network.NEEDED)
     return " ".join(kept)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from org_ovirt_node.boot import hostinitrd
 from org_ovirt_node.errors import ImageError
+from org_ovirt_node.image import runtime
 from org_ovirt_node.image.cache import Cache, key_of, key_of_files
 from org_ovirt_node.image.mirror import Mirrors, host_mirrors
 from org_ovirt_node.image.runtime import data_folder
@@ -102,6 +103,9 @@ MASKED_UNITS = (
     "systemd-timesyncd.service",
     "systemd-update-done.service",
 )
+#: Read after lvm.conf (lvm.conf(5)), which may be the image's.  What a killed installation or a power cut has left of a
+#: thin pool must not keep the next one from removing it.
+LVM_LOCAL_CONF = "etc/lvm/lvmlocal.conf"
 #: Left out of the delta: nothing in an installer reads them.
 UNREAD = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale")
 LEFTOVERS = ("var/cache/apt", "var/lib/apt/lists", "var/log", "var/cache/debconf", "usr/sbin/policy-rc.d")
@@ -256,6 +260,10 @@ def install_own_files(root: Path) -> None:
     program.chmod(0o755)
     (root / SITE_PACKAGES / "org_ovirt_node").mkdir(exist_ok=True)
     (root / "opt/ovirt-node").mkdir(parents=True, exist_ok=True)
+    section, name, value = runtime.THIN_CHECK
+    local = root / LVM_LOCAL_CONF
+    local.parent.mkdir(parents=True, exist_ok=True)
+    local.write_text(f"{section} {{\n\t{name} = {value}\n}}\n", encoding="ascii")
     # An installer is no machine of its own: it gets an id at each start.
     (root / "etc/machine-id").write_text("")
     (root / "etc/hostname").write_text("ovirt-node-installer\n")

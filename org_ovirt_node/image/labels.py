@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from org_ovirt_node.image.squash import walk
-from org_ovirt_node.install.labels import file_contexts
+from org_ovirt_node.install.labels import file_contexts, label_paths
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
 
@@ -30,7 +30,7 @@ def apply(root: Path, progress: Progress) -> bool:
     run(["setfiles", "-F", *excluded, f"/{contexts}", "/"], root=root)
     others = sorted(elsewhere(root))
     if others:
-        run(["setfiles", "-F", "-0", "-f", "-", f"/{contexts}"], root=root, input="\0".join(others) + "\0")
+        label_paths(root, contexts, others)
     return True
 
 

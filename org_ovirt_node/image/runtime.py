@@ -186,10 +186,8 @@ def install_dracut_module(root: Path) -> None:
 #: Section, name and value (lvm.conf(5)): only the disks of the devices file (lvmdevices(8)), as Fedora and CentOS have
 #: it; and a thin pool that an I/O error has left with lost blocks is mended when it is activated, by LVM's documented
 #: default.  Debian's LVM has only -q built in, with which such a pool is refused and the node does not boot.
-LVM_SETTINGS = (
-    ("devices", "use_devicesfile", "1"),
-    ("global", "thin_check_options", '[ "-q", "--clear-needs-check-flag" ]'),
-)
+THIN_CHECK = ("global", "thin_check_options", '[ "-q", "--clear-needs-check-flag" ]')
+LVM_SETTINGS = (("devices", "use_devicesfile", "1"), THIN_CHECK)
 
 
 def with_lvm_settings(text: str) -> str:

@@ -206,8 +206,15 @@ class Handover(Installation):
         overlay nor the volumes that we made.  Raises StorageError and CommandError for what is still in use.
         """
         self.stack.close()
-        places = {mount.target for mount in adopt.mounts() if self.bare in (mount.target, *mount.target.parents)}
-        for place in (self.options.root, self.bare):
+        found = adopt.mounts()
+        places = {mount.target for mount in found if self.bare in (mount.target, *mount.target.parents)}
+        both = [place for place in (self.options.root, self.bare) if place.is_mount()]
+        # What is below goes first: services with mounts of their own (udev, udisks) have copies of the root, which
+        # follow only once nothing is mounted on them, and with the private root's mounts they do not lose theirs.
+        for place in both:
+            for child in adopt.children(found, adopt.top_mount(found, place)):
+                run(["umount", "--recursive", child.target])
+        for place in both:
             while place.is_mount():
                 run(["umount", "--recursive", place])
         run(["vgchange", "--activate", "n", self.layout.vg.name])

@@ -9,19 +9,20 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Optional
 
+from org_ovirt_node.boot.files import LABEL
 from org_ovirt_node.install.root import NodeRoot
 from org_ovirt_node.install.system import read
-from org_ovirt_node.run import run
+from org_ovirt_node.run import Completed, run
 
-LABEL = "security.selinux"
 CONFIG = "etc/selinux/config"
 
 
-def _labelled(path: Path) -> bool:
+def labelled(path: Path) -> bool:
+    """True when the file has an SELinux label of its own."""
     try:
         os.getxattr(path, LABEL, follow_symlinks=False)
     except OSError:
@@ -46,7 +47,7 @@ def unlabelled(base: Path, shown_as: str) -> Iterator[str]:
         links = [name for name in below if (place / name).is_symlink()]
         below[:] = [name for name in below if name not in links and (place / name).stat().st_dev == device]
         for path in (place, *(place / name for name in (*names, *links))):
-            if not _labelled(path) and not _whiteout(path):
+            if not labelled(path) and not _whiteout(path):
                 yield str(Path(shown_as) / path.relative_to(base))
 
 
@@ -65,14 +66,20 @@ def file_contexts(root: Path) -> Optional[Path]:
     return contexts if (root / contexts).is_file() else None
 
 
+def label_paths(root: Path, contexts: Path, paths: Iterable[str], *, check: bool = True) -> Completed:
+    """Give ``paths``, as they are in the tree ``root``, the labels that its ``contexts`` have for them."""
+    listing = "".join(f"{path}\0" for path in paths)
+    return run(["setfiles", "-F", "-0", "-f", "-", f"/{contexts}"], root=root, input=listing, check=check)
+
+
 def label_new(node: NodeRoot, shared: Sequence[str]) -> None:
     """Label what has no label in the layer, on /boot and in the ``shared`` volumes (mount points)."""
     contexts = file_contexts(node.root)
-    if contexts is None or not _labelled(node.tree / "usr"):
+    if contexts is None or not labelled(node.tree / "usr"):
         return
     paths = list(unlabelled(node.upper, "/"))
     for mountpoint in ("/boot", *shared):
         paths += unlabelled(node.root / mountpoint.lstrip("/"), mountpoint)
     found = sorted(set(paths))
     if found:
-        run(["setfiles", "-F", "-0", "-f", "-", f"/{contexts}"], root=node.root, input="\0".join(found) + "\0")
+        label_paths(node.root, contexts, found)

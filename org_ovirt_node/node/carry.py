@@ -8,6 +8,7 @@ from pathlib import Path
 
 from org_ovirt_node.errors import NodeError
 from org_ovirt_node.node import copying, upper
+from org_ovirt_node.node.merge.names import escaped
 from org_ovirt_node.node.places import Places
 
 HOME = "root"
@@ -50,13 +51,13 @@ def carry(places: Places, root: Path, keep: Sequence[str]) -> list[str]:
         if os.path.lexists(changed):
             _make_parents(places.live / name, target, places.live)
             _replay_one(changed, target)
-            said.append(f"/{name} goes along")
+            said.append(f"/{escaped(name)} goes along")
         elif os.path.lexists(target):
-            said.append(f"/{name} was not changed: it is as the new image has it")
+            said.append(f"/{escaped(name)} was not changed: it is as the new image has it")
         else:
             _make_parents(places.live / name, target, places.live)
             copying.copy_tree(places.live / name, target)
-            said.append(f"/{name} goes along")
+            said.append(f"/{escaped(name)} goes along")
     return said
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from org_ovirt_node.errors import StorageError
-from org_ovirt_node.install.root import NO_REPLAY, OVERLAY_WORK, UPPER, image_tree
+from org_ovirt_node.install.root import OVERLAY_WORK, UPPER, image_tree
 from org_ovirt_node.mounts import fstype_of, mounted, overlaid, watched
 from org_ovirt_node.node.layers import NodeState, image_of
 from org_ovirt_node.node.places import Places
@@ -20,13 +20,15 @@ def device_of(node: NodeState, name: str, places: Places) -> str:
 
 @contextmanager
 def halves(node: NodeState, layer: str, places: Places, work: Path) -> Iterator[tuple[Path, Path]]:
-    """The upper folder of a layer and the root tree of its image, read-only and without replaying a journal."""
+    """The upper folder of a layer and the root tree of its image, read-only.
+
+    The kernel replays the journal of a layer that was not unmounted: without that what is there may be half written,
+    and cannot be read (ext4(5): noload).
+    """
     device = device_of(node, layer, places)
-    fstype = fstype_of(device)
-    options = ["ro", *NO_REPLAY.get(fstype, ())]
     with (
         image_tree(device_of(node, image_of(layer), places), work) as tree,
-        mounted(device, work / "layer", fstype=fstype, options=options) as base,
+        mounted(device, work / "layer", fstype=fstype_of(device), options=["ro"]) as base,
     ):
         yield base / UPPER, tree
 

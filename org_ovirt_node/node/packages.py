@@ -14,12 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from org_ovirt_node.boot.files import LABEL
 from org_ovirt_node.errors import CommandError, NodeError
-from org_ovirt_node.install.labels import file_contexts
+from org_ovirt_node.install.labels import file_contexts, label_paths, labelled
 from org_ovirt_node.mounts import bound, mounted
 from org_ovirt_node.node import journal
-from org_ovirt_node.node.copying import attribute_names
 from org_ovirt_node.node.installed import compare_packages, packages_of
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.run import run
@@ -214,13 +212,12 @@ def label(root: Path, upper: Path, before: Mapping[str, int]) -> str:
     may not know a label, and that is no reason to go without the new image.
     """
     contexts = file_contexts(root)
-    if contexts is None or LABEL not in attribute_names(root / "usr"):
+    if contexts is None or not labelled(root / "usr"):
         return ""
     changed = sorted(path for path, mark in marks(upper).items() if before.get(path) != mark)
     # What is gone from the image is a device in the upper side, and nothing in the root.
     paths = [f"/{path}" for path in changed if os.path.lexists(root / path)]
-    argv = ["setfiles", "-F", "-0", "-f", "-", f"/{contexts}"]
-    done = run(argv, root=root, input="".join(f"{path}\0" for path in paths), check=False)
+    done = label_paths(root, contexts, paths, check=False)
     if done.ok:
         return ""
     said = (done.stderr or done.stdout).strip().splitlines()[-1:]

@@ -85,6 +85,10 @@ def update(request: Request, progress: Progress, places: Places) -> Update:
             if hasattr(doing, "journal") and not exc.hint:
                 exc.hint = "The node boots what it booted before. Run the update again once that is mended."
             raise
+        except Exception as exc:
+            # A defect of ours: what was made must not stay until the next update all the same.
+            _undo_after(doing, stack, str(exc) or type(exc).__name__)
+            raise
 
 
 def _committed(doing: Update) -> bool:

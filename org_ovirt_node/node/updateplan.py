@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from org_ovirt_node.node import preflight
+from org_ovirt_node.node.merge.names import escaped
 from org_ovirt_node.node.update import Prepared, Request
 from org_ovirt_node.node.upper import Kind, is_kept
 from org_ovirt_node.progress import human
@@ -48,11 +49,11 @@ def as_dict(prepared: Prepared, request: Request) -> dict[str, Any]:
             "notices": merge.notices if merge else [],
         },
         "left_behind": [
-            {"path": f"/{change.path}", "kind": change.kind.value, "size": change.size}
+            {"path": f"/{escaped(change.path)}", "kind": change.kind.value, "size": change.size}
             for change in prepared.changes
             if not is_kept(change.path, request.keep)
         ],
-        "kept": [f"/{change.path}" for change in prepared.changes if is_kept(change.path, request.keep)],
+        "kept": [f"/{escaped(change.path)}" for change in prepared.changes if is_kept(change.path, request.keep)],
         "packages": [str(package) for package in prepared.packages],
         "packages_changed": [
             {**asdict(one), "new": one.new or "", "text": str(one)} for one in prepared.changed_packages

@@ -22,13 +22,14 @@ def is_there() -> bool:
     return (FIRMWARE / "initiator").is_dir()
 
 
-def _read(path: Path) -> str:
+def read_value(path: Path) -> str:
+    """What the kernel's file ``path`` in /sys says; empty where there is none."""
     return path.read_text(encoding="ascii", errors="replace").strip("\0 \n") if path.is_file() else ""
 
 
 def initiator() -> str:
     """The name by which the firmware logs in, empty when it says none."""
-    return _read(FIRMWARE / "initiator/initiator-name")
+    return read_value(FIRMWARE / "initiator/initiator-name")
 
 
 def networks(firmware: Path = FIRMWARE) -> tuple[NetworkRequest, ...]:
@@ -38,7 +39,7 @@ def networks(firmware: Path = FIRMWARE) -> tuple[NetworkRequest, ...]:
     """
     found = []
     for card in sorted(firmware.glob("ethernet*")):
-        told = {name: _read(card / name) for name in ("mac", "ip-addr", "prefix-len", "gateway", "dhcp", "origin")}
+        told = {name: read_value(card / name) for name in ("mac", "ip-addr", "prefix-len", "gateway", "dhcp", "origin")}
         if told["origin"] in NOT_FIXED or told["dhcp"].strip("0.:") or not told["mac"]:
             continue
         try:

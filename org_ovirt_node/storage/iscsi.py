@@ -26,6 +26,7 @@ from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import run
 from org_ovirt_node.storage import ibft, iscsirecords
 from org_ovirt_node.storage.execute import settle
+from org_ovirt_node.storage.ibft import read_value
 
 log = logging.getLogger(__name__)
 
@@ -140,10 +141,6 @@ def without_sessions(request: IscsiRequest) -> Connected:
             hint=_("Take line {line} (iscsi) out of the kickstart, or --disk-image away.").format(line=target.line),
         )
     return Connected(request.initiator)
-
-
-def _read(path: Path) -> str:
-    return path.read_text(encoding="ascii", errors="replace").strip("\0 \n") if path.is_file() else ""
 
 
 def _start(initiator: str) -> None:
@@ -303,7 +300,7 @@ def _disks(target: str) -> list[str]:
     return [
         disk.name
         for session in SYS_SESSIONS.glob("session*")
-        if _read(session / "targetname") == target
+        if read_value(session / "targetname") == target
         for disk in session.glob("device/target*/*/block/*")
     ]
 
@@ -311,7 +308,9 @@ def _disks(target: str) -> list[str]:
 def lost(sessions: Path = SYS_SESSIONS) -> tuple[str, ...]:
     """The targets whose sessions do not work now (kernel: drivers/scsi/scsi_transport_iscsi.c, "state")."""
     names = [
-        _read(one / "targetname") for one in sorted(sessions.glob("session*")) if _read(one / "state") != LOGGED_IN
+        read_value(one / "targetname")
+        for one in sorted(sessions.glob("session*"))
+        if read_value(one / "state") != LOGGED_IN
     ]
     return tuple(dict.fromkeys(names))
 
@@ -323,10 +322,10 @@ def portals(sessions: Path = SYS_SESSIONS) -> tuple[tuple[str, str], ...]:
     """
     found: list[tuple[str, str]] = []
     for one in sorted(sessions.glob("session*")):
-        name = _read(one / "ifacename")
+        name = read_value(one / "ifacename")
         bound = name if name and (SYS_NET / name).exists() else ""
         addresses = sorted(one.glob("device/connection*/iscsi_connection/*/persistent_address"))
-        found += [(_read(path), bound) for path in addresses]
+        found += [(read_value(path), bound) for path in addresses]
     return tuple(dict.fromkeys(found))
 
 
@@ -345,7 +344,7 @@ def cards(ways: Sequence[tuple[str, str]]) -> tuple[tuple[Card, str], ...]:
                 ),
                 hint=_("A node with its root there would not come up: give the storage a card of its own."),
             )
-        found.append((Card(name, _read(SYS_NET / name / "address").lower()), address))
+        found.append((Card(name, read_value(SYS_NET / name / "address").lower()), address))
     return tuple(found)
 
 
@@ -375,7 +374,7 @@ def copy_records(connected: Connected, root: Path, changed: Mapping[str, str], s
 
 def targets(sessions: Path = SYS_SESSIONS) -> tuple[str, ...]:
     """The targets that this machine has sessions with."""
-    return tuple(dict.fromkeys(_read(one / "targetname") for one in sorted(sessions.glob("session*"))))
+    return tuple(dict.fromkeys(read_value(one / "targetname") for one in sorted(sessions.glob("session*"))))
 
 
 def change_records(root: Path, changed: Mapping[str, str], names: Sequence[str]) -> None:

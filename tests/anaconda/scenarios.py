@@ -147,5 +147,5 @@ def image_target(context: Context) -> None:
         folder = stack.enter_context(mounted(loop, context.folder / "mnt"))
         node = stack.enter_context(booted(context, Disk(folder / "oem.raw", "target")))
         node.check_running()
-        check_node(node, image)
+        check_node(node, image, network=False)
         node.power_off()

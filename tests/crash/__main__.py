@@ -169,10 +169,10 @@ def boot_some(recording: Recording, choice: Choice, count: int, end: float) -> t
                 ):
                     place += 1
                 least = place + 1
-    tried = {name: said for name, said in known.results.items() if said != boots.LEFT}
-    wrong = [f"{name}: {said}" for name, said in tried.items() if said]
+    wrong = [f"{name}: {said}" for name, said in known.results.items() if said and said != boots.LEFT]
     for line in wrong:
         print(f"  {recording.name} booted, cut {line}", flush=True)
+    tried = [said for said in known.results.values() if not boots.judged(said)]
     return len(tried), wrong
 
 
@@ -200,7 +200,7 @@ def boot_one(one: Opened, cut: cuts.Cut, known: run.Booted) -> str:
         print(f"  {name}: booting cut {cut.name}", flush=True)
         began = time.monotonic()
         said = boots.booted(one, cut, run.STATE / f"boot-{name}-{cut.name}")
-        known.note(cut.name, said)
+        known.note(cut.name, said, judged=boots.judged(said))
         print(f"  {name}: {said or 'all well'} after {time.monotonic() - began:.0f} s", flush=True)
     return known.results[cut.name]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.crash import lean
 from tests.crash.cuts import Cut
+from tests.crash.filesystems import SUPERBLOCK_TORN
 from tests.crash.judge import LOST, NODE
 from tests.crash.lean import LeanNode
 from tests.crash.record import BUSY, VENDOR_SIZE, Recording
@@ -24,6 +25,8 @@ from tests.vm.upgrades import DISK, environment, medium, prepare, update
 LIMIT = 1800.0
 #: What is said of a cut that is not booted, for the disk or LVM has lost in it what every boot needs.
 LEFT = "left to the disk or LVM"
+#: How what is said of a cut begins that is not booted because the judge finds it wrong.
+UNSOUND = "it is not sound: "
 
 
 def booted(one: Opened, cut: Cut, folder: Path) -> str:
@@ -37,8 +40,8 @@ def booted(one: Opened, cut: Cut, folder: Path) -> str:
         with one.replay.cut(cut):
             verdict = one.verdict(cut)
             if verdict.wrong:
-                return f"it is not sound: {verdict.wrong[0]}"
-            if any(said.startswith(LOST) for said in verdict.left):
+                return f"{UNSOUND}{verdict.wrong[0]}"
+            if any(said.startswith(LOST) or said.endswith(SUPERBLOCK_TORN) for said in verdict.left):
                 return LEFT
             disk = _overlay(one.replay.work, folder)
             layer = verdict.next
@@ -53,6 +56,11 @@ def booted(one: Opened, cut: Cut, folder: Path) -> str:
         return str(exc).splitlines()[0]
     shutil.rmtree(folder, ignore_errors=True)
     return ""
+
+
+def judged(said: str) -> bool:
+    """True for what :func:`booted` says of a cut that no machine has been started with."""
+    return said == LEFT or said.startswith(UNSOUND)
 
 
 def _overlay(below: Path, folder: Path) -> Disk:

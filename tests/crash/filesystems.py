@@ -20,6 +20,13 @@ MENDED, FAILED = 1, 8
 #: ext4 writes its superblock in place: two sectors with one checksum.  A disk that tears them leaves a file system that
 #: neither the kernel nor e2fsck -p takes; its second superblock mends it.  This is ext4's to lose, and is counted.
 TORN_SUPERBLOCK = "Superblock checksum does not match"
+SUPERBLOCK_TORN = "the superblock was torn"
+#: Where the second superblock says that there is a journal to replay (growing a mounted ext4 writes it so), e2fsck -b
+#: replays it, puts superblock and descriptors back, and ends with this, for it reads the second superblock once more.
+AGAIN = "unable to set superblock flags"
+#: The second descriptors come without the sums of bitmaps, and without what says that there is no bitmap yet
+#: (lib/ext2fs/openfs.c: "If recovering from backup superblock"), so the next e2fsck -p makes the sums anew.
+STALE_SUM = re.compile(r"Group \d+ (block|inode) bitmap does not match checksum")
 #: Block number of the second superblock and bytes of a block, for large file systems and for small ones.
 SECOND_SUPERBLOCKS = ((32768, 4096), (8193, 1024))
 #: What e2fsck says when the commit block of the last transaction was torn: it is as if that had never been committed,
@@ -58,15 +65,20 @@ def replay_and_check(file: Path, scratch: Path) -> str:
 def _ext4(file: Path) -> str:
     # As the initramfs does it; what -p may not mend by itself has status 4.
     done = _run(["e2fsck", "-f", "-p", file])
+    usual = [USUAL, TORN_COMMIT]
     if done.returncode & FAILED and TORN_SUPERBLOCK in done.stdout + done.stderr:
-        torn.append("the superblock was torn")
+        torn.append(SUPERBLOCK_TORN)
         for second, size in SECOND_SUPERBLOCKS:
-            if not _run(["e2fsck", "-f", "-y", "-b", second, "-B", size, file]).returncode & FAILED:
+            done = _run(["e2fsck", "-f", "-y", "-b", second, "-B", size, file])
+            if AGAIN in done.stderr:
+                usual.append(STALE_SUM)
+                break
+            if not done.returncode & FAILED:
                 break
         done = _run(["e2fsck", "-f", "-p", file])
     if TORN_COMMIT.search(done.stdout):
         torn.append("the commit of the journal's last transaction was torn")
-    said = [line for line in done.stdout.splitlines() if not USUAL.search(line) and not TORN_COMMIT.search(line)]
+    said = [line for line in done.stdout.splitlines() if not any(one.search(line) for one in usual)]
     if done.returncode & ~MENDED:
         return f"e2fsck -p ended with {done.returncode}: {_last(done)}"
     if said:

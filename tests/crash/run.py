@@ -216,15 +216,20 @@ class Booted:
     """Which cuts of a recording were booted, kept in a file beside it; "" says that all was well.
 
     They belong to the recording alone: whoever chose a cut, its name has the seed, and what a machine did stays true.
+    What the judge said instead of a boot does not: it is not kept.
     """
 
     def __init__(self, recording: Recording) -> None:
         self.file = recording.folder / "boots.json"
         self.results: dict[str, str] = json.loads(self.file.read_text()) if self.file.exists() else {}
+        self.judged: set[str] = set()
 
-    def note(self, cut: str, said: str) -> None:
+    def note(self, cut: str, said: str, *, judged: bool = False) -> None:
         self.results[cut] = said
-        self.file.write_text(json.dumps(self.results, indent=1))
+        if judged:
+            self.judged.add(cut)
+        kept = {name: result for name, result in self.results.items() if name not in self.judged}
+        self.file.write_text(json.dumps(kept, indent=1))
 
 
 def _in_order(one: Opened, chosen: list[Cut]) -> Iterator[tuple[Cut, Optional[Phase]]]:

@@ -190,7 +190,7 @@ def test_stamps_tell_what_has_changed(tmp_path: Path) -> None:
 Writes = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 6), st.booleans()), min_size=1, max_size=25)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(Writes, st.integers(0, 1 << 30))
 def test_any_cut_is_what_a_simple_model_says(
     tmp_path_factory: pytest.TempPathFactory, writes: object, seed: int

@@ -32,14 +32,14 @@ def test_what_was_found_before(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)
-@settings(max_examples=FEW, deadline=None)
+@settings(max_examples=FEW)
 @given(data=st.one_of(st.binary(max_size=600), st.text(max_size=300).map(lambda text: text.encode("utf-8", "replace"))))
 def test_any_bytes(name: str, data: bytes) -> None:
     targets.attack(name, data)
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)
-@settings(max_examples=FEW, deadline=None)
+@settings(max_examples=FEW)
 @given(seed=st.integers(0, 1 << 32))
 def test_changed_sound_input(name: str, seed: int) -> None:
     targets.attack(name, mutated(random.Random(seed), targets.TARGETS[name].samples))

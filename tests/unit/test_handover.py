@@ -93,6 +93,21 @@ def anaconda(tmp_path: Path) -> Iterator[Anaconda]:
         yield Anaconda(bare, root, (devices[0], devices[1], devices[2]))
 
 
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[int]:
+    """A service that was there before Anaconda mounted anything, with mounts of its own (systemd: PrivateMounts=)."""
+    subprocess.run(["mount", "--bind", str(tmp_path), str(tmp_path)], check=True)
+    subprocess.run(["mount", "--make-shared", str(tmp_path)], check=True)
+    argv = ["unshare", "--mount", "--propagation", "slave", "sh", "-c", "echo; exec sleep infinity"]
+    try:
+        with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None and process.stdout.readline() == b"\n"
+            yield process.pid
+            process.kill()
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
 class WithoutLvm(Handover):
     """The image is in a file instead of a volume."""
 
@@ -190,7 +205,7 @@ def test_a_failure_leaves_anacondas_mounts_as_they_were(
 
 
 def test_a_disk_image_is_let_go_of_with_all_that_is_mounted(
-    installation: WithoutLvm, anaconda: Anaconda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    service: int, installation: WithoutLvm, anaconda: Anaconda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -202,6 +217,8 @@ def test_a_disk_image_is_let_go_of_with_all_that_is_mounted(
     run_steps(installation, (*WRITE, *FINISH))
     (anaconda.root / "var/lib/late").write_text("of a %post script")
     installation.let_go()
+    theirs = adopt.parse_mountinfo(Path(f"/proc/{service}/mountinfo").read_text(encoding="utf-8"))
+    assert {mount.fstype for mount in theirs if tmp_path in mount.target.parents} == {"ramfs"}
     # Anaconda unmounts what it mounted by its path, and would stop at what is not mounted there.
     for place in ("run", "var", "boot", ""):
         subprocess.run(["umount", anaconda.bare / place], check=True)

@@ -6,6 +6,7 @@ import os
 import stat
 from pathlib import Path
 
+from org_ovirt_node.boot.files import LABEL
 from org_ovirt_node.install import labels
 from org_ovirt_node.mounts import mounted
 
@@ -18,7 +19,7 @@ def test_all_of_one_file_system_and_nothing_mounted_below(tmp_path: Path) -> Non
     (base / "link").symlink_to("grub")
     (base / "broken").symlink_to("nowhere")
     (base / "labelled").touch()
-    os.setxattr(base / "labelled", labels.LABEL, b"system_u:object_r:boot_t:s0")
+    os.setxattr(base / "labelled", LABEL, b"system_u:object_r:boot_t:s0")
     with mounted("tmpfs", base / "efi", fstype="tmpfs"):
         (base / "efi/BOOTX64.EFI").touch()
         found = sorted(labels.unlabelled(base, "/boot"))

@@ -295,7 +295,7 @@ LINE = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(LINE, max_size=8))
 def test_garbage_is_a_request_or_a_kickstart_problem(lines: list[str]) -> None:
     try:

@@ -205,7 +205,7 @@ def test_two_volumes_of_one_name_are_refused() -> None:
 DISKS = st.lists(st.integers(2 * GIB, 200 * GIB), min_size=1, max_size=4)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     sizes_of=DISKS,
     image=st.integers(4096, 3 * GIB),
@@ -233,7 +233,7 @@ def test_whatever_is_planned_fits(
         assert policy.minimum_size(default.mountpoint, volume.fstype) <= volume.size <= default.usual
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(7 * GIB, 200 * GIB), st.integers(1, 10 * GIB))
 def test_a_larger_disk_never_has_smaller_volumes(size: int, more: int) -> None:
     small, large = sizes(automatic(disk(size=size))), sizes(automatic(disk(size=size + more)))

@@ -209,7 +209,7 @@ def again(layout: Layout, disks: list[Disk]) -> Layout:
     return plan(disks, request.storage, request.node, IMAGE, layout.firmware, drive)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(9 * GIB, 300 * GIB), min_size=1, max_size=3),
     st.sampled_from([BIOS, EFI, BOTH]),

@@ -153,7 +153,7 @@ def test_without_changes_of_the_image_the_result_is_the_nodes(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="owners and labels need root")
 @given(triples())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 def test_executing_gives_what_the_plan_says_and_twice_is_once(
     trees: tuple[dict[str, Node], dict[str, Node], dict[str, Node]],
 ) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Optional
 
 import pytest
 
-from org_ovirt_node.boot.files import LABEL
 from org_ovirt_node.errors import CommandError, NodeError
+from org_ovirt_node.install import labels
 from org_ovirt_node.node import packages
 from org_ovirt_node.node.packages import Package
 from org_ovirt_node.node.places import Places
@@ -199,8 +199,8 @@ def test_failures_row_7_what_packages_bring_gets_the_labels_of_the_new_image(
         calls.append(([str(word) for word in argv], input))
         return Completed(tuple(calls[-1][0]), int(bool(refused)), "", refused)
 
-    monkeypatch.setattr(packages, "run", answer)
-    monkeypatch.setattr(packages, "attribute_names", lambda _: [LABEL] if labelled else [])
+    monkeypatch.setattr(labels, "run", answer)
+    monkeypatch.setattr(packages, "labelled", lambda _: labelled)
     said = packages.label(root, upper, before)
     assert ("EINVAL" in said and "restorecon" in said) == bool(refused)
     if not labelled:

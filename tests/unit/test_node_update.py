@@ -518,6 +518,19 @@ def test_the_running_layer_is_never_taken_for_a_leftover(node: FakeNode) -> None
     assert NEW in node.volumes
 
 
+def test_a_plan_shows_any_name_on_one_line_of_plain_text(node: FakeNode) -> None:
+    from org_ovirt_node.node import updateplan
+
+    for folder in (node.places.upper, node.places.live):
+        (folder / "opt").mkdir(parents=True, exist_ok=True)
+        (folder / os.fsdecode(b"opt/\xff\nodd")).write_text("x")
+    for keep in ((), ("/opt",)):
+        asked = request(node, keep=keep)
+        plan = updateplan.as_dict(update_run.only_plan(asked, Silent(), node.places), asked)
+        assert r"/opt/\xff\nodd" in [*plan["kept"], *(one["path"] for one in plan["left_behind"])]
+        assert r"/opt/\xff\nodd" in updateplan.as_text(plan).encode("utf-8").decode("utf-8")
+
+
 def test_a_plan_says_everything_and_changes_nothing(node: FakeNode) -> None:
     from org_ovirt_node.node import updateplan
 

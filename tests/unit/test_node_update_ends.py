@@ -55,6 +55,18 @@ def test_an_error_on_the_way_says_that_the_node_boots_as_before(
         update_run.update(request(node), Silent(), node.places)
 
 
+def test_an_error_that_is_none_of_ours_is_undone_too(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    def odd(*_arguments: object) -> NoReturn:
+        raise ValueError("an odd name")
+
+    monkeypatch.setattr(carry, "carry", odd)
+    with pytest.raises(ValueError, match="an odd name"):
+        update_run.update(request(node), Silent(), node.places)
+    assert NEW not in node.volumes and f"{NEW}+1" not in node.volumes
+    last = journal.load(node.places.state)
+    assert last is not None and last.reason == "an odd name"
+
+
 def test_the_boot_is_put_back_before_anything_of_a_trial_is_taken_away(
     node: FakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:

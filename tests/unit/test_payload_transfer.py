@@ -94,7 +94,7 @@ def contents(runs: list[tuple[bool, int]]) -> bytes:
 
 
 @given(RUNS, st.booleans())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_what_lands_in_a_file_is_what_was_sent(tmp_path: Path, runs: list[tuple[bool, int]], hash: bool) -> None:
     data, out = contents(runs), tmp_path / "out"
     out.write_bytes(DIRTY * 3 * MIB)
@@ -117,7 +117,7 @@ def device(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @given(RUNS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_what_lands_on_a_used_device_is_what_was_sent(device: Path, runs: list[tuple[bool, int]]) -> None:
     data = contents(runs)
     device.write_bytes(DIRTY * 13 * MIB)
