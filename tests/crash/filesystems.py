@@ -35,11 +35,13 @@ TORN_COMMIT = re.compile(r"Journal transaction \d+ was corrupt, replay was abort
 #: What was torn in the file systems that were looked at, in their order.
 torn: list[str] = []
 #: What e2fsck -p says of a file system that was in use when the power went, and that is no damage: the journal, files
-#: that were deleted while they were open, and sums that ext4 writes only when it is unmounted.
+#: that were deleted while they were open, and sums that ext4 writes only when it is unmounted.  e2fsck lets go of the
+#: files in the orphan file first, and empties that file at its end (e2fsck/super.c: check_init_orphan_file), each time.
 USUAL = re.compile(
     r"recovering journal|clean, \d+|^.*: \d+/\d+ files|[Cc]lear(ing|ed) orphaned inode|"
     r"Free (blocks|inodes) count wrong|Truncating orphaned inode|was not cleanly unmounted, check forced|^\s*$|"
-    r"orphan file|^(CLEARED|FIXED)\.$|Padding at end of (inode|block) bitmap is not set"
+    r"Flag orphan_present is set but orphan file is clean|Orphan file \(inode \d+\) block \d+ is not clean|"
+    r"^(CLEARED|FIXED)\.$|Padding at end of (inode|block) bitmap is not set"
 )
 
 

@@ -44,3 +44,17 @@ def test_stale_sums_are_usual_after_the_second_superblock_alone(
     assert wrong in found if wrong else found == ""
     assert filesystems.torn[before:] == ([filesystems.SUPERBLOCK_TORN] if TORN in said else [])
     assert next(answers, None) is None
+
+
+def test_emptying_the_orphan_file_is_usual_and_rebuilding_it_is_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    volume = tmp_path / "volume"
+    volume.write_bytes(bytes(filesystems.EXT4_PLACE) + filesystems.EXT4_MAGIC)
+    dirty = "volume: Orphan file (inode 12) block 0 is not clean.\nCLEARED.\nvolume: 169/133552 files"
+    broken = "volume: Orphan file (inode 12) block 3 has wrong magic.\nCLEARED.\nvolume: 169/133552 files"
+    for said, wrong in ((dirty, ""), (broken, "wrong magic")):
+        done = subprocess.CompletedProcess(["e2fsck"], 1, said, "")
+        monkeypatch.setattr(filesystems, "_run", lambda _argv, done=done: done)
+        found = filesystems.replay_and_check(volume, tmp_path)
+        assert wrong in found if wrong else found == ""
