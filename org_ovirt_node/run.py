@@ -67,13 +67,15 @@ def run(
     check: bool = True,
     timeout: Optional[float] = None,
     secrets: Sequence[str] = (),
+    private: bool = False,
     hint: str = "",
     output: Optional[IO[bytes]] = None,
     whole: bool = False,
 ) -> Completed:
     """Run a program to its end and return what it printed.
 
-    ``root`` runs it in a chroot.  ``secrets`` never reach a log or an error.  With ``output`` all that it prints goes
+    ``root`` runs it in a chroot.  ``secrets`` never reach a log or an error, nor does ``input`` by us.  A ``private``
+    program prints what is secret: nothing of that is logged or in an error.  With ``output`` all that it prints goes
     to that file: a process that it leaves behind then keeps nobody waiting.  A program that is run ``whole`` is never
     cut short by a signal that ends this one: the signal takes effect after it.  Raises :class:`CommandError` when the
     program is missing or cannot be started, exceeds ``timeout`` seconds, or (with ``check``) exits with a status
@@ -81,13 +83,13 @@ def run(
     """
     args = tuple(os.fspath(a) for a in argv)
     full = ("chroot", os.fspath(root), *args) if root else args
-    shown = redact(shlex.join(full), secrets)
-    log.debug("run: %s", shown)
+    safe = [redact(arg, secrets) for arg in args]
+    log.debug("run: %s", redact(shlex.join(full), secrets))
     environment = clean_environment(env)
     program = shutil.which(full[0], path=environment["PATH"])
     if program is None:
         raise CommandError(
-            args, NOT_FOUND, _("the program {program} is not installed").format(program=full[0]), hint=hint
+            safe, NOT_FOUND, _("the program {program} is not installed").format(program=full[0]), hint=hint
         )
     try:
         with blocked() if whole else nullcontext():
@@ -104,23 +106,26 @@ def run(
                 timeout=timeout,
                 check=False,
             )
-    except subprocess.TimeoutExpired as exc:
+    except subprocess.TimeoutExpired:
+        # Without the cause, whose text has all arguments.
         raise CommandError(
-            args, TIMED_OUT, _("no answer within {seconds:g} s").format(seconds=timeout), hint=hint
-        ) from exc
+            safe, TIMED_OUT, _("no answer within {seconds:g} s").format(seconds=timeout), hint=hint
+        ) from None
     except OSError as exc:
         raise CommandError(
-            args,
+            safe,
             NOT_STARTED,
             _("{program} cannot be started: {error}").format(program=full[0], error=exc.strerror),
             hint=hint,
         ) from exc
     result = Completed(args, done.returncode, done.stdout or "", done.stderr or "")
-    for line in (result.stdout + result.stderr).splitlines()[-20:]:
-        log.debug("  | %s", redact(line, secrets))
+    if not private:
+        for line in (result.stdout + result.stderr).splitlines()[-20:]:
+            log.debug("  | %s", redact(line, secrets))
     if check and not result.ok:
-        said = redact(result.stderr or result.stdout, secrets)
-        raise CommandError([redact(a, secrets) for a in args], result.status, said, hint=hint)
+        hidden = _("what it printed may be secret and is not shown")
+        said = hidden if private else redact(result.stderr or result.stdout, secrets)
+        raise CommandError(safe, result.status, said, hint=hint)
     return result
 
 

@@ -11,8 +11,10 @@ import errno
 import logging
 import os
 import shlex
+import stat
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Callable, NoReturn, Optional
 
@@ -63,8 +65,23 @@ def default_log(program: str) -> Path:
     return (Path(state) if state else Path.home() / ".local/state") / "ovirt-node" / f"{program}.log"
 
 
+class PrivateLog(logging.FileHandler):
+    """A log that its owner alone reads: what programs and scripts print goes to it, and that may be secret."""
+
+    def _open(self) -> TextIOWrapper:
+        return open(self.baseFilename, "a", encoding=self.encoding, opener=_owners_alone)
+
+
+def _owners_alone(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o600)
+    # One that is there may have been made by a version that let everybody read; --log may name a terminal.
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
 def start_log(program: str, file: Optional[Path], verbose: bool) -> Optional[Path]:
-    """Send the log to ``file`` (or the default place) and return it.
+    """Send the log to ``file`` (or the default place), for its owner alone to read, and return it.
 
     A log that the user asked for must open (raises :class:`NodeError`); the default one is done without when its
     folder cannot be written, and then None is returned.
@@ -82,7 +99,7 @@ def start_log(program: str, file: Optional[Path], verbose: bool) -> Optional[Pat
     try:
         if file is None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        written = logging.FileHandler(path, encoding="utf-8")
+        written = PrivateLog(path, encoding="utf-8")
     except OSError as exc:
         if file is not None:
             raise NodeError(f"the log {path} cannot be written: {exc.strerror}") from exc

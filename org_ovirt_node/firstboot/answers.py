@@ -58,9 +58,8 @@ def network_line(address: str = "", gateway: str = "", servers: str = "") -> str
 
 
 def hashed(password: str) -> str:
-    """``password`` as crypt(5) has it, with SHA-512; it is on no command line."""
-    options = ["passwd", "-6", "-stdin"]
-    return run(["openssl", *options], input=password + "\n", secrets=[password]).stdout.strip()
+    """``password`` as crypt(5) has it, with SHA-512; it is on no command line, and the hash in no log."""
+    return run(["openssl", "passwd", "-6", "-stdin"], input=password + "\n", private=True).stdout.strip()
 
 
 def password_line(password: str, hash_it: Callable[[str], str] = hashed) -> str:

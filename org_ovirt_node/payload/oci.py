@@ -208,7 +208,9 @@ def open_registry(url: str, access: Access, folder: Path, stack: ExitStack) -> O
         raise PayloadError(f"{redact_url(url)}: {error}") from error
     archive = work / "image.tar"
     try:
-        run(["skopeo", *_options(access, work), url, f"{ARCHIVE}{archive}"], env=_environment(access))
+        argv = ["skopeo", *_options(access, work), url, f"{ARCHIVE}{archive}"]
+        # It quotes a proxy that it cannot use.
+        run(argv, env=_environment(access), secrets=[access.proxy] if "@" in access.proxy else [])
     except CommandError as error:
         raise PayloadError(
             _("{url} cannot be copied: {message}").format(url=redact_url(url), message=error.message),
