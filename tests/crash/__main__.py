@@ -66,10 +66,13 @@ def main() -> int:
     if options.command == "broken":
         return show_broken(find(options.recording), options.seed)
     if options.command == "short":
-        failed = boot_partition(options.seed, 0)
+        failed = boot_partition(options.seed, 0, sample=True)
         choice = Choice(options.seed, 1, SHORT_CUTS)
         return (
-            replay([find(name) for name in SHORT_RECORDINGS], choice, options.boots, cuts_limit=SHORT_LIMIT) or failed
+            replay(
+                [find(name) for name in SHORT_RECORDINGS], choice, options.boots, cuts_limit=SHORT_LIMIT, sample=True
+            )
+            or failed
         )
     failed = 0 if options.recording else boot_partition(options.seed, options.subsets)
     recordings = [find(name) for name in options.recording or record.MAKERS]
@@ -77,15 +80,15 @@ def main() -> int:
     return replay(recordings, choice, options.boots, limit=options.seconds) or failed
 
 
-def boot_partition(seed: int, subsets: int) -> int:
-    """The cuts of /boot alone."""
+def boot_partition(seed: int, subsets: int, *, sample: bool = False) -> int:
+    """The cuts of /boot alone; ``sample``: not all of them."""
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="ovirt-node-crash-") as folder:
         outcome = bootcuts.judged(Path(folder), seed, subsets)
     for wrong in outcome.violations:
         print(f"  /boot: {wrong}")
     print(f"/boot: {outcome.cuts} cuts, {len(outcome.violations)} violations", flush=True)
     figures = {"cuts": outcome.cuts, "violations": len(outcome.violations), "left": outcome.left, "seed": seed}
-    report.note("/boot alone", figures)
+    report.note("/boot alone", figures, sample=sample)
     return 1 if outcome.violations else 0
 
 
@@ -116,7 +119,13 @@ def boot_faults(seed: int) -> matrix.Outcome:
 
 
 def replay(
-    recordings: list[Recording], choice: Choice, wanted_boots: int, *, limit: float = 0.0, cuts_limit: float = 0.0
+    recordings: list[Recording],
+    choice: Choice,
+    wanted_boots: int,
+    *,
+    limit: float = 0.0,
+    cuts_limit: float = 0.0,
+    sample: bool = False,
 ) -> int:
     """Replay recordings, boot a sample of their cuts, and note the figures; 1 when there was a violation.
 
@@ -137,7 +146,7 @@ def replay(
         operations: dict[str, int] = {}
         for verdict in result.verdicts.values():
             operations[verdict["operation"]] = operations.get(verdict["operation"], 0) + 1
-        report.note(name, {**figures, "operations": operations})
+        report.note(name, {**figures, "operations": operations}, sample=sample)
         failed = failed or int(violations > 0)
     return failed
 

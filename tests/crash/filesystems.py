@@ -40,7 +40,7 @@ torn: list[str] = []
 USUAL = re.compile(
     r"recovering journal|clean, \d+|^.*: \d+/\d+ files|[Cc]lear(ing|ed) orphaned inode|"
     r"Free (blocks|inodes) count wrong|Truncating orphaned inode|was not cleanly unmounted, check forced|^\s*$|"
-    r"Flag orphan_present is set but orphan file is clean|Orphan file \(inode \d+\) block \d+ is not clean|"
+    r"orphan_present is set but orphan file is clean|Orphan file \(inode \d+\) block \d+ is not clean|"
     r"^(CLEARED|FIXED)\.$|Padding at end of (inode|block) bitmap is not set"
 )
 

@@ -16,8 +16,8 @@ from org_ovirt_node.errors import BootError, NodeError
 from org_ovirt_node.firstboot import record
 from org_ovirt_node.node import lvm
 from org_ovirt_node.node.layers import BootState, argument, image_of
-from tests.crash.disk import Disk
-from tests.crash.grubview import GrubView, boot_state, parse_menu
+from tests.crash.disk import Content, Disk
+from tests.crash.grubview import MENUS, GrubView, boot_state, parse_menu
 from tests.crash.lvmtext import Group, MetadataError, TornText
 from tests.crash.thin import ThinError
 
@@ -29,7 +29,7 @@ ETC = "upper/etc"
 NOISE = (f"{ETC}/lvm/archive/", f"{ETC}/lvm/backup/")
 #: LVM's devices file (lvmdevices(8)): LVM replaces it by itself, e.g. when the host has another name.
 DEVICES = f"{ETC}/lvm/devices/system.devices"
-TEXTS = ("loader/entries/*.conf", f"{GRUB}/grubenv", f"{GRUB}/entries.cfg", f"{GRUB}/grub.cfg")
+TEXTS = ("loader/entries/*.conf", f"{GRUB}/grubenv", *(f"{GRUB}/{menu}" for menu in MENUS), f"{GRUB}/grub.cfg")
 NOTHING, NODE = "nothing", "node"
 #: What of :attr:`Verdict.left` keeps a node from booting begins with one of these.
 LVM, GPT = "LVM", "GPT"
@@ -62,7 +62,8 @@ class Reference:
 class Verdict:
     """What a cut left: nothing to boot or a node, what GRUB boots, and every violation in a sentence.
 
-    ``left`` is what the disk or LVM has lost by itself, in whatever order we write (docs/reliability.md).
+    ``later`` is what GRUB boots once Linux has replayed the journal of /boot; ``left`` what the disk or LVM has lost by
+    itself, in whatever order we write (docs/reliability.md).
     """
 
     cut: str
@@ -70,9 +71,11 @@ class Verdict:
     next: str = ""
     wrong: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    later: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         found = {"cut": self.cut, "state": self.state, "next": self.next, "wrong": list(self.wrong)}
+        found["later"] = self.later
         return {**found, "left": list(self.left)}
 
 
@@ -115,7 +118,7 @@ def judge(disk: Disk, reference: Reference, images: Mapping[str, tuple[str, int]
     found = Looking(disk, reference, images)
     booted = state_of(view).next
     wrong = list(dict.fromkeys(found.problems(view)))
-    return Verdict(name, NODE, booted, tuple(wrong), (*torn, *dict.fromkeys(found.left)))
+    return Verdict(name, NODE, booted, tuple(wrong), (*torn, *dict.fromkeys(found.left)), found.later)
 
 
 def names_pv(devices: bytes, pv: str) -> bool:
@@ -131,6 +134,12 @@ def reference_has_node(disk: Disk) -> bool:
     return any(path.startswith(f"{bls.ENTRIES}/") for path in disk.boot(TEXTS).texts)
 
 
+def no_fallback(who: str, state: BootState) -> Iterator[str]:
+    """A layer on trial without another one that GRUB goes back to."""
+    if state.pending and state.good == state.trial:
+        yield f"{who}: {state.trial} is on trial, and there is no other layer to fall back to"
+
+
 def state_of(view: GrubView) -> BootState:
     """What GRUB does with what it sees."""
     return boot_state(view.variables, [entry.name for entry in view.menu])
@@ -144,6 +153,7 @@ class Looking:
         self.reference = reference
         self.images = images
         self.left: list[str] = []
+        self.later = ""
 
     def problems(self, view: GrubView) -> Iterator[str]:
         """Everything that is wrong."""
@@ -155,6 +165,7 @@ class Looking:
         for entry in view.menu:
             for path in entry.files:
                 yield from self._boot_file("GRUB", path, self.disk.grub_digest(path))
+        yield from no_fallback("GRUB", state_of(view))
         yield from self._linux_boot()
         try:
             group = self.disk.group()
@@ -198,12 +209,29 @@ class Looking:
                 digest = content.paths.get(file.lstrip("/"), "").rpartition(" ")[2]
                 yield from self._boot_file("Linux", file, digest)
             yield from self._entry_volumes(name, entry.options)
-        menu, broken = parse_menu(content.texts.get(f"{GRUB}/entries.cfg", b""))
-        if broken or not menu:
-            yield f"/boot: there is no whole menu after the journal: {broken or 'it is empty'}"
+        yield from self._menus(content)
+
+    def _menus(self, content: Content) -> Iterator[str]:
+        """Both copies of the menu once the journal was replayed, and what GRUB boots by them."""
+        first: list[str] = []
+        for name in MENUS:
+            text = content.texts.get(f"{GRUB}/{name}", b"")
+            menu, broken = parse_menu(text)
+            if broken or not menu:
+                yield f"/boot: {name} is no whole menu after the journal: {broken or 'it is empty'}"
+            for entry in menu:
+                for path in entry.files:
+                    digest = content.paths.get(path.lstrip("/"), "").rpartition(" ")[2]
+                    yield from self._boot_file(f"{name}, after the journal,", path, digest)
+                yield from self._entry_volumes(f"{entry.name} in {name}", entry.options)
+            first = first or [entry.name for entry in menu]
         block = content.texts.get(f"{GRUB}/grubenv", b"")
         if len(block) != grubenv.SIZE or not block.startswith(grubenv.SIGNATURE):
             yield "/boot: the environment block is not whole after the journal"
+            return
+        state = boot_state(grubenv.parse(block), first)
+        self.later = state.next
+        yield from no_fallback("/boot, after the journal", state)
 
     def _entry_volumes(self, name: str, options: str) -> Iterator[str]:
         try:
@@ -292,8 +320,8 @@ def _some(paths: list[str]) -> str:
 
 def unexpected(verdict: Verdict, allowed: Collection[str]) -> tuple[str, ...]:
     """A violation when GRUB boots something else than one of ``allowed``; "" stands for nothing to boot."""
-    found = verdict.next if verdict.state == NODE else ""
-    if found in allowed:
-        return ()
     wanted = " or ".join(one or "nothing" for one in sorted(allowed))
-    return (f"GRUB boots {found or 'nothing'}, not {wanted}",)
+    seen = {"": verdict.next, " once the journal was replayed": verdict.later} if verdict.state == NODE else {"": ""}
+    return tuple(
+        f"GRUB boots {found or 'nothing'}{when}, not {wanted}" for when, found in seen.items() if found not in allowed
+    )

@@ -24,9 +24,15 @@ def load(file: Path = FIGURES) -> dict[str, Any]:
     return found
 
 
-def note(part: str, figures: dict[str, Any], file: Path = FIGURES) -> dict[str, Any]:
-    """Replace the figures of ``part``, and sum all up anew."""
+def note(part: str, figures: dict[str, Any], file: Path = FIGURES, *, sample: bool = False) -> dict[str, Any]:
+    """Replace the figures of ``part``, and sum all up anew.
+
+    A ``sample`` without a violation does not take the place of more cuts.
+    """
     data = load(file)
+    before = data.get("parts", {}).get(part, {})
+    if sample and not figures.get("violations") and int(before.get("cuts", 0)) > int(figures.get("cuts", 0)):
+        return data
     parts: dict[str, Any] = {**data.get("parts", {}), part: figures}
     data = {key: sum(int(one.get(key, 0)) for one in parts.values()) for key in SUMS}
     data["parts"] = dict(sorted(parts.items()))

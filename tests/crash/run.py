@@ -80,7 +80,7 @@ class Opened:
         # What was flushed is nobody's to lose.
         lost = left if cut.seed is None else ()
         other = () if table and cut.seed is not None else unexpected(found, allowed)
-        return Verdict(found.cut, found.state, found.next, (*found.wrong, *lost, *other), left)
+        return Verdict(found.cut, found.state, found.next, (*found.wrong, *lost, *other), left, found.later)
 
     def at_marks(self) -> list[tuple[Phase, Cut]]:
         """For each phase what was on the disk for certain when it began."""
@@ -179,7 +179,7 @@ def state_key(recording: Recording) -> str:
 def replayed(recording: Recording, choice: Choice, end: float = float("inf")) -> Result:
     """Judge the chosen cuts, but those that are judged already, until the clock (time.monotonic) is past ``end``."""
     file = _scratch() / f"{recording.name}-{state_key(recording)}.jsonl"
-    known = {one["cut"]: one for one in map(json.loads, file.read_text().splitlines())} if file.exists() else {}
+    known = read_verdicts(file)
     said = time.monotonic()
     with opened(recording) as one, file.open("a") as out:
         planned = cuts.plan(cuts.windows(one.replay.entries), choice.seed, choice.subsets)
@@ -212,6 +212,17 @@ def replayed(recording: Recording, choice: Choice, end: float = float("inf")) ->
     return result
 
 
+def read_verdicts(file: Path) -> dict[str, dict[str, Any]]:
+    """The verdicts of an earlier run by the cuts' names; a last line that was cut short is taken out of the file."""
+    if not file.exists():
+        return {}
+    text = file.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        file.write_text(whole)
+    return {one["cut"]: one for one in map(json.loads, whole.splitlines())}
+
+
 class Booted:
     """Which cuts of a recording were booted, kept in a file beside it; "" says that all was well.
 
@@ -229,7 +240,9 @@ class Booted:
         if judged:
             self.judged.add(cut)
         kept = {name: result for name, result in self.results.items() if name not in self.judged}
-        self.file.write_text(json.dumps(kept, indent=1))
+        partial = self.file.with_suffix(".partial")
+        partial.write_text(json.dumps(kept, indent=1))
+        partial.rename(self.file)
 
 
 def _in_order(one: Opened, chosen: list[Cut]) -> Iterator[tuple[Cut, Optional[Phase]]]:

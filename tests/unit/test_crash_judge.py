@@ -5,14 +5,16 @@ from __future__ import annotations
 import struct
 import uuid
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from org_ovirt_node.node.layers import BootState
 from org_ovirt_node.storage.execute import clear_boot_code
 from tests.crash import __main__ as crash
 from tests.crash import gpt, grubview, lean, lvmtext, record, report, thin
-from tests.crash.judge import NODE, Verdict, names_pv, unexpected
+from tests.crash.judge import NODE, Verdict, names_pv, no_fallback, unexpected
 
 SECTOR = 512
 TEXT = """\
@@ -197,9 +199,26 @@ def test_metadata_that_thin_check_refuses(tmp_path: Path) -> None:
 
 
 def test_what_is_booted_must_be_allowed() -> None:
-    assert unexpected(Verdict("1", NODE, "a+1"), {"a+1", "b+1"}) == ()
-    assert unexpected(Verdict("1", NODE, "c+1"), {"a+1", ""}) == ("GRUB boots c+1, not nothing or a+1",)
+    assert unexpected(Verdict("1", NODE, "a+1", later="b+1"), {"a+1", "b+1"}) == ()
+    assert unexpected(Verdict("1", NODE, "c+1", later="a+1"), {"a+1", ""}) == ("GRUB boots c+1, not nothing or a+1",)
     assert unexpected(Verdict("1", "nothing"), {"a+1"}) == ("GRUB boots nothing, not a+1",)
+    said = "GRUB boots b+1 once the journal was replayed, not a+1"
+    assert unexpected(Verdict("1", NODE, "a+1", later="b+1"), {"a+1"}) == (said,)
+
+
+def test_a_trial_without_a_way_back_is_wrong() -> None:
+    alone = BootState(saved="gone+1", trial="b+1", tries=2, first="b+1", names=("b+1",))
+    assert list(no_fallback("GRUB", alone)) == ["GRUB: b+1 is on trial, and there is no other layer to fall back to"]
+    assert not list(no_fallback("GRUB", replace(alone, saved="a+1", names=("b+1", "a+1"))))
+    assert not list(no_fallback("GRUB", replace(alone, tries=0)))
+
+
+def test_a_sample_does_not_replace_more_cuts_but_with_a_violation(tmp_path: Path) -> None:
+    file = tmp_path / "reliability.json"
+    report.note("upgrade", {"cuts": 300, "boots": 20, "violations": 0}, file)
+    assert report.note("upgrade", {"cuts": 40, "violations": 0}, file, sample=True)["cuts"] == 300
+    assert report.note("upgrade", {"cuts": 40, "violations": 1}, file, sample=True)["violations"] == 1
+    assert report.note("upgrade", {"cuts": 50, "violations": 0}, file, sample=True)["cuts"] == 50
 
 
 def test_figures_are_summed_and_shown(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.crash import cuts
+from tests.crash import cuts, run
 from tests.crash.cuts import Cut, Window
 from tests.crash.replay import PIECE, Replay
 from tests.crash.writelog import DISCARD, ENTRY, FLUSH, FUA, Log, LogError, Writer
@@ -217,3 +217,10 @@ def test_any_cut_is_what_a_simple_model_says(
                         start = one.entry.start + offset
                         model[start : start + length] = read.read(one.entry, offset, length)
                 assert replay.work.read_bytes() == bytes(model)
+
+
+def test_a_verdict_that_was_half_written_is_tried_again(tmp_path: Path) -> None:
+    file = tmp_path / "verdicts.jsonl"
+    file.write_text('{"cut": "1"}\n{"cut": "2"}\n{"cu')
+    assert list(run.read_verdicts(file)) == ["1", "2"]
+    assert file.read_text().endswith('"2"}\n')
