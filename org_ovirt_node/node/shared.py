@@ -42,6 +42,13 @@ def _inside(live: Path, path: str) -> bool:
     return not any((live / parent).is_symlink() for parent in Path(path).parents)
 
 
+def folders(live: Path, paths: Sequence[str]) -> set[Path]:
+    """The folders that are there of those in which ``paths`` (parents first) will be made."""
+    made = set(paths)
+    parents = {str(Path(path).parent) for path in paths}
+    return {live / parent for parent in parents - made if (live / parent).is_dir()}
+
+
 def add(new: Path, live: Path, paths: Sequence[str], ids: IdMap) -> None:
     """Copy ``paths`` from ``new`` to ``live``; ``ids`` are owners that this node numbers otherwise."""
     made = []

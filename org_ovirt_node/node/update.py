@@ -95,8 +95,6 @@ class Update:
     tree: Path
     root: Path
     upper: Path
-    #: See mounts.watched().
-    flush_layer: Callable[[], None]
     kernel: files.KernelFiles
     host: dict[str, HostFile]
     options: str
@@ -114,6 +112,8 @@ class Update:
         self.places = places
         #: The new root's mounts, released before anything can boot it.
         self.mounts = stack.enter_context(ExitStack())
+        #: The file systems that are written to, by their device's number; see mounts.watched().
+        self.written: dict[int, Callable[[], None]] = {}
         self.seconds: dict[str, float] = {}
         self.reused = False
 
@@ -264,7 +264,7 @@ class Update:
         work = self.places.work
         self.tree = self.mounts.enter_context(image_tree(os.fspath(self.device(self.facts.nvr)), work))
         base = self.mounts.enter_context(mounted(device, work / "layer", fstype=node.layer_fstype))
-        self.flush_layer = self.mounts.enter_context(watched(base))
+        self._watch(base)
         self.upper = base / UPPER
         for name in (UPPER, OVERLAY_WORK):
             (base / name).mkdir()
@@ -303,9 +303,17 @@ class Update:
             # They were installed with this node's ids.
             self._add_to_shared(self.root, IdMap())
 
+    def _watch(self, folder: Path) -> None:
+        """Know of what the file system of ``folder`` loses from now on."""
+        device = folder.stat().st_dev
+        if device not in self.written:
+            self.written[device] = self.mounts.enter_context(watched(folder))
+
     def _add_to_shared(self, new: Path, ids: IdMap) -> None:
         """What ``new`` has for the shared volumes and the old image had not."""
         added = shared.additions(new, self.places.image_tree, self.places.live, self.prepared.node.shared)
+        for folder in shared.folders(self.places.live, added):
+            self._watch(folder)
         self.journal.added |= shared.marks(new, added)
         # Before the first of them is written, so that they can be taken back.
         journal.save(self.journal, self.places.state)
@@ -355,10 +363,11 @@ class Update:
         return cmdline.command_line(ours, self.facts.boot_args, " ".join(users))
 
     def release(self) -> None:
-        """Unmount the new root, so that all of it is on the disk before anything can boot it (umount(2) writes it)."""
+        """Bring all that was written to its disk, and unmount the new root, before anything can boot it."""
         self.machine_id = (self.root / "etc/machine-id").read_text(encoding="ascii", errors="replace").strip()
         # A pool that ran full, or a disk with errors, has lost what was written since without anybody being told.
-        self.flush_layer()
+        for flush in self.written.values():
+            flush()
         self.mounts.close()
 
     def entry(self) -> None:

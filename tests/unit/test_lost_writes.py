@@ -18,7 +18,7 @@ from org_ovirt_node.node.layers import NodeState, config, state
 from org_ovirt_node.node.update import Update
 from org_ovirt_node.progress import Silent
 from org_ovirt_node.steps import Step
-from tests.support.fakenode import MIB, NEW, OLD, FakeNode, updatable, update_request
+from tests.support.fakenode import MIB, NEW, OLD, FakeNode, squash, updatable, update_request
 
 #: Bytes of the "pool": the memory that all volumes are in.
 POOL = 192 * MIB
@@ -70,6 +70,23 @@ def test_a_pool_that_filled_unnoticed_ends_the_update(pool: Path, monkeypatch: p
             update_run.update(update_request(node), Silent(), node.places)
         assert node.menu == [f"{OLD}+1"]
         assert sorted(node.volumes) == sorted(["pool00", OLD, f"{OLD}+1"])
+
+
+def test_a_shared_volume_that_lost_what_the_update_added_ends_it(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with updatable(pool / "node", monkeypatch) as node:
+        (node.home / "new/var/log/large").write_bytes(os.urandom(LARGE))
+        (node.home / "new.squashfs").unlink()
+        squash(node.home / "new", node.home / "new.squashfs")
+        image, log = pool / "image", node.places.live / "var/log"
+        with image.open("wb") as file:
+            file.truncate(64 * MIB)
+        subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", str(image)], check=True)
+        with mounted(str(image), log, fstype="ext4", options=["loop"]):
+            steps = lossy("carry", lambda: write_back_into_full_pool(pool, log))
+            monkeypatch.setattr(update_run.run_steps, "__defaults__", (steps,))
+            with pytest.raises(StorageError, match="Unmounting failed"):
+                update_run.update(update_request(node), Silent(), node.places)
+            assert node.menu == [f"{OLD}+1"]
 
 
 def test_a_file_system_says_what_it_has_lost_though_somebody_was_told_before(pool: Path) -> None:
