@@ -1,8 +1,9 @@
 """The ordered steps of an installation.
 
 Every way in goes through these steps: the stand-alone runner does them all, Anaconda's tasks do them in groups.
-Nothing is bootable before the last of them: the boot code of the disk is cleared before anything is written, boot
-loader and entry come after the image has been read back, and the boot loader finds nothing to boot before the entry.
+Nothing is bootable before the last of them: boot code, system partition and /boot of what was there are cleared before
+anything else is written, boot loader and entry come after the image has been read back, and the boot loader finds
+nothing to boot before the entry.
 """
 
 from __future__ import annotations

@@ -32,6 +32,10 @@ class Role(Enum):
 BY_PARTUUID = "by-partuuid/"
 
 
+#: File systems (blivet's names) that firmware and boot loaders start something from, the firmware's own first.
+STARTED_FROM = ("efi", "vfat", "ext2", "ext3", "ext4", "xfs")
+
+
 @dataclass(frozen=True)
 class ExistingPartition:
     """A partition that is on a disk before we touch it.
@@ -204,3 +208,15 @@ class Layout:
             link for disk in self.disks if disk.name in self.wiped for part in disk.partitions for link in part.links
         ]
         return tuple(link[len(BY_PARTUUID) :] for link in links if link.startswith(BY_PARTUUID))
+
+    @property
+    def startable(self) -> tuple[str, ...]:
+        """The names of the partitions that go and that something could be started from: of system partitions first."""
+        found = [
+            part
+            for disk in self.disks
+            if disk.name in self.wiped
+            for part in disk.partitions
+            if part.fstype in STARTED_FROM
+        ]
+        return tuple(part.name for part in sorted(found, key=lambda part: STARTED_FROM.index(part.fstype)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +10,18 @@ from typing import Any, Union
 
 from org_ovirt_node.errors import NodeError, StorageError
 from org_ovirt_node.i18n import _
-from org_ovirt_node.layout.model import Array, Layout, Partition, Role, Volume
+from org_ovirt_node.layout.model import Array, Disk, Layout, Partition, Role, Volume
 from org_ovirt_node.node import lvm
 from org_ovirt_node.node.rootfacts import md_uuid
 from org_ovirt_node.progress import Progress, human
 from org_ovirt_node.run import run
+from org_ovirt_node.storage.clear import clear_begin, clear_boot_code
 
 log = logging.getLogger(__name__)
 
 FORMATS = {Role.BIOSBOOT: "biosboot", Role.ESP: "efi", Role.PV: "lvmpv"}
 #: Versions of md's metadata (md(4)): GRUB reads a half of /boot as a file system, so nothing may lie before it.
 METADATA = {Role.BOOT: "1.0", Role.PV: "1.2"}
-#: The part of a master boot record that holds code (UEFI specification 2.10, table 5.1).
-BOOT_CODE = 440
-#: int 0x18 (BIOS Boot Specification 1.01, 6.7: this device boots nothing, take the next one), and hlt for ever where
-#: that comes back.  A GPT disk bears the mark of a boot sector, and a BIOS would jump into zeros.
-BOOTS_NOTHING = b"\xcd\x18\xf4\xeb\xfd"
 #: blivet puts what is heavier first on a disk: what GRUB reads, as with a plain /boot, whose weight is 2000 (its
 #: Platform.weight); it does not see what the members of an array are for.
 WEIGHTS = {Role.BOOT: 2000, Role.ENVIRONMENT: 1000}
@@ -179,6 +174,7 @@ class _Creation:
     def run(self) -> Created:
         from blivet.partitioning import do_partitioning
 
+        self._disable()
         if drop_incomplete(self.layout.wiped):
             self.handle.reset()
         self._wipe()
@@ -215,16 +211,27 @@ class _Creation:
             )
         return device
 
+    def _emptied(self) -> list[Disk]:
+        return [known for known in self.layout.disks if known.name in self.layout.wiped or known.blank]
+
+    def _disable(self) -> None:
+        """Let neither firmware nor boot loader find what was installed before anything of it goes.
+
+        A new system partition may lie where the old one did, and would show it until it is formatted.
+        """
+        for name in self.layout.startable:
+            clear_begin(self._disk(name).path)
+        for known in self._emptied():
+            clear_boot_code(self._disk(known.name).path)
+        settle()
+
     def _wipe(self) -> None:
-        for known in self.layout.disks:
-            if known.name not in self.layout.wiped and not known.blank:
-                continue
+        for known in self._emptied():
             disk = self._disk(known.name)
             content = _("blank") if known.blank else _("its previous content is removed")
             self.progress.detail(f"{known.name}: {human(int(disk.size))}, {content}")
             self.handle.recursive_remove(disk)
             self.handle.initialize_disk(disk)
-            clear_boot_code(disk.path)
 
     def _partition(self, request: Partition) -> Any:
         arguments: dict[str, Any] = {
@@ -369,14 +376,6 @@ def drop_incomplete(wiped: Collection[str]) -> bool:
         run(["vgreduce", "--removemissing", "--force", name])
         run(["vgremove", "--force", "--force", "--yes", name])
     return bool(found)
-
-
-def clear_boot_code(disk: str) -> None:
-    """Remove an earlier boot loader's code: after an interrupted installation the firmware tries the next device."""
-    with Path(disk).open("r+b") as device:
-        device.write(BOOTS_NOTHING.ljust(BOOT_CODE, b"\0"))
-        device.flush()
-        os.fsync(device.fileno())
 
 
 def deactivate(vg: str) -> None:

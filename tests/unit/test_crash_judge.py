@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from org_ovirt_node.node.layers import BootState
-from org_ovirt_node.storage.execute import clear_boot_code
+from org_ovirt_node.storage.clear import clear_boot_code
 from tests.crash import __main__ as crash
 from tests.crash import gpt, grubview, lean, lvmtext, record, report, thin
 from tests.crash.judge import NODE, Verdict, names_pv, no_fallback, unexpected

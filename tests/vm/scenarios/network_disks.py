@@ -8,7 +8,7 @@ from org_ovirt_node.boot import grubcfg
 from org_ovirt_node.image.contents import opened
 from org_ovirt_node.media import pxe
 from org_ovirt_node.run import run
-from org_ovirt_node.storage.execute import clear_boot_code
+from org_ovirt_node.storage.clear import clear_boot_code
 from tests.vm import artefacts
 from tests.vm.errors import check_equal
 from tests.vm.qemu import Disk, Machine, Spec
