@@ -131,24 +131,41 @@ def render_stub(boot_uuid: str, grub_folder: str) -> str:
     )
 
 
-def fill_esp(tree: Path, root: Path, plan: EfiFiles, name: str, stub: str) -> None:
-    """Write the boot loader to the ESP, which is mounted at ESP below ``root``.
+def _started(plan: EfiFiles) -> tuple[str, ...]:
+    """The files on the ESP that a firmware starts."""
+    return (f"{FALLBACK}/BOOTX64.EFI", plan.start)
+
+
+def fill_esp(tree: Path, root: Path, plan: EfiFiles, stub: str) -> None:
+    """Write the boot loader to the ESP, which is mounted at ESP below ``root``, without what the firmware starts.
 
     The files come from the image's own tree, in whose root the mounted ESP would hide some of them.
     """
     esp = root / ESP
     for target, source in plan.files.items():
-        (esp / target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(tree / source, esp / target)
+        if target not in _started(plan):
+            (esp / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(tree / source, esp / target)
     for config in plan.configs:
         (esp / config).parent.mkdir(parents=True, exist_ok=True)
         (esp / config).write_text(stub, encoding="ascii")
+
+
+def start_esp(tree: Path, root: Path, plan: EfiFiles, name: str) -> None:
+    """Add what the firmware starts to an ESP that :func:`fill_esp` has filled, and bring it to the disk."""
+    esp = root / ESP
+    # All that they load is there before them.
+    os.sync()
+    for target in _started(plan):
+        (esp / target).parent.mkdir(parents=True, exist_ok=True)
     if plan.files:
+        for target in _started(plan):
+            write_durably(esp / target, (tree / plan.files[target]).read_bytes())
         return
     made, prefix = f"/{ESP}/{plan.start}", f"/{Path(plan.configs[0]).parent}"
     run([f"{name}-mkimage", "--format", PLATFORM, "--prefix", prefix, "--output", made, *MODULES], root=root)
-    (esp / FALLBACK).mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(esp / plan.start, esp / FALLBACK / "BOOTX64.EFI")
+    write_durably(esp / FALLBACK / "BOOTX64.EFI", (esp / plan.start).read_bytes())
+    os.sync()
 
 
 def refresh(tree: Path, esp: Path, name: str) -> tuple[str, ...]:

@@ -13,10 +13,13 @@ from pathlib import Path
 from org_ovirt_node.errors import BootError
 from org_ovirt_node.i18n import _
 from org_ovirt_node.run import run
+from org_ovirt_node.storage.clear import BOOTS_NOTHING, overwrite
 
 PLATFORM = "i386-pc"
 #: What the core needs to reach /boot; everything else is loaded from there.
 CORE_MODULES = ("biosdisk", "part_gpt", "ext2", "normal", "test", "loadenv", "echo", "linux")
+#: Bytes that GRUB's boot.img begins with: a jump over what a BIOS parameter block would take.
+JUMP = 3
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,10 @@ def bios_setup(root: Path, grub: Grub) -> str:
 
 
 def install_bios(root: Path, grub: Grub, disk: str, boot_number: int) -> None:
-    """Put GRUB on ``disk``; /boot is mounted below ``root`` and is partition ``boot_number`` of the disk's GPT."""
+    """Put GRUB on ``disk``; /boot is mounted below ``root`` and is partition ``boot_number`` of the disk's GPT.
+
+    The BIOS goes on to its next device until :func:`start_bios`.
+    """
     modules = root / "usr/lib/grub" / PLATFORM
     target = root / "boot" / grub.folder / PLATFORM
     target.mkdir(parents=True, exist_ok=True)
@@ -77,9 +83,26 @@ def install_bios(root: Path, grub: Grub, disk: str, boot_number: int) -> None:
     )
     device_map = target / "device.map"
     device_map.write_text(f"(hd0) {disk}\n", encoding="ascii")
+    held = target / "held.img"
+    held.write_bytes(BOOTS_NOTHING + (target / "boot.img").read_bytes()[len(BOOTS_NOTHING) :])
+    # From the fourth byte on the program keeps what the disk has (util/setup.c: "Copy the possible DOS BPB").
+    overwrite(disk, BOOTS_NOTHING)
     run(
-        [bios_setup(root, grub), f"--directory={folder}", f"--device-map={folder}/device.map", disk],
+        [
+            bios_setup(root, grub),
+            f"--directory={folder}",
+            f"--boot-image={held.name}",
+            f"--device-map={folder}/device.map",
+            disk,
+        ],
         root=root,
         hint=_("Has the disk a BIOS boot partition?"),
     )
+    held.unlink()
     device_map.unlink()
+
+
+def start_bios(root: Path, grub: Grub, disk: str) -> None:
+    """Let the BIOS start the GRUB that :func:`install_bios` has put on ``disk``: one sector is written."""
+    jump = (root / "boot" / grub.folder / PLATFORM / "boot.img").read_bytes()[:JUMP]
+    overwrite(disk, jump.ljust(len(BOOTS_NOTHING), b"\0"))

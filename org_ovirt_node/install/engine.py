@@ -2,8 +2,8 @@
 
 Every way in goes through these steps: the stand-alone runner does them all, Anaconda's tasks do them in groups.
 Nothing is bootable before the last of them: boot code, system partition and /boot of what was there are cleared before
-anything else is written, boot loader and entry come after the image has been read back, and the boot loader finds
-nothing to boot before the entry.
+anything else is written, boot loader and entry come after the image has been read back, and the firmware finds no boot
+loader before the entry is on the disk.
 """
 
 from __future__ import annotations
@@ -288,7 +288,7 @@ class Installation:
         files.write_durably(self.node.root / "boot" / self.layer / bls.HOST_INITRD, self._host_initrd(), 0o600)
 
     def boot_loader(self) -> None:
-        """Install the boot loader."""
+        """Install the boot loader; no firmware starts it yet."""
         if self.request.bootloader.location == "none":
             self.progress.detail("left out, as the kickstart says")
             return
@@ -297,11 +297,18 @@ class Installation:
             for part in self.created.boots:
                 loader.install_bios(root, self.grub, part.disk_path, part.number)
         if Firmware.EFI in self.layout.firmware:
-            self._install_efi(root)
+            efi.fill_esp(self.node.tree, root, self.efi, efi.render_stub(self.created.boot.uuid, self.grub.folder))
 
-    def _install_efi(self, root: Path) -> None:
-        stub = efi.render_stub(self.created.boot.uuid, self.grub.folder)
-        efi.fill_esp(self.node.tree, root, self.efi, self.grub.name, stub)
+    def start(self) -> None:
+        """Let the firmware start the boot loader."""
+        if self.request.bootloader.location == "none":
+            return
+        root = self.node.root
+        if Firmware.BIOS in self.layout.firmware:
+            for part in self.created.boots:
+                loader.start_bios(root, self.grub, part.disk_path)
+        if Firmware.EFI in self.layout.firmware:
+            efi.start_esp(self.node.tree, root, self.efi, self.grub.name)
         if not self._tells_firmware():
             return
         esp = self.created.esps[0]
@@ -356,7 +363,7 @@ class Installation:
         run(["vgchange", "--addtag", lvm.TAG_VG, "--addtag", lvm.TAG_INIT, self.layout.vg.name])
 
     def entry(self) -> None:
-        """Write the boot entry, which makes the node bootable, and bring everything to the disk."""
+        """Write the boot entry, and bring everything to the disk."""
         boot = self.node.root / "boot"
         options = self._arguments()
         entry = bls.layer_entry(self.layer, self.facts.nvr, self.kernel.version, options, self.machine_id)
@@ -387,6 +394,7 @@ WRITE: tuple[Step[Installation], ...] = (
     Step("reachable", N_("Checking that the new root can be reached"), Installation.reachable),
     Step("seal", N_("Marking the volume group"), Installation.seal),
     Step("entry", N_("Writing the boot entry"), Installation.entry),
+    Step("start", N_("Making the disk bootable"), Installation.start),
 )
 STEPS = PREPARE + WRITE
 #: Steps whose time is the disk's and the scan's, not ours.

@@ -270,4 +270,5 @@ FINISH: tuple[Step[Handover], ...] = (
     Step("reachable", N_("Checking that the new root can be reached"), Handover.reachable),
     Step("seal", N_("Marking the volume group"), Handover.seal),
     Step("entry", N_("Writing the boot entry"), Handover.entry),
+    Step("start", N_("Making the disk bootable"), Handover.start),
 )

@@ -16,15 +16,15 @@ BEGIN = 1 << 20
 
 def clear_boot_code(disk: str) -> None:
     """Remove an earlier boot loader's code: after an interrupted installation the firmware tries the next device."""
-    _overwrite(disk, BOOTS_NOTHING.ljust(BOOT_CODE, b"\0"))
+    overwrite(disk, BOOTS_NOTHING.ljust(BOOT_CODE, b"\0"))
 
 
 def clear_begin(partition: str) -> None:
     """Take the begin of a file system away: a signature alone is not what every firmware looks for."""
-    _overwrite(partition, bytes(BEGIN))
+    overwrite(partition, bytes(BEGIN))
 
 
-def _overwrite(path: str, data: bytes) -> None:
+def overwrite(path: str, data: bytes) -> None:
     """Write ``data``, as far as there is room, to the begin of a device, and bring it to the disk."""
     with Path(path).open("r+b") as device:
         room = device.seek(0, os.SEEK_END)

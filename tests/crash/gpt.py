@@ -51,9 +51,10 @@ def torn(disk: IO[bytes], size: int) -> bool:
 
 
 def boot_code(disk: IO[bytes]) -> bool:
-    """A BIOS that starts this disk finds code in its first sector, and more than that there is nothing to start."""
+    """A BIOS that starts this disk finds code in its first sector, and not such that sends it to its next device."""
     disk.seek(0)
-    return disk.read(BOOT_CODE).rstrip(b"\0") not in (b"", BOOTS_NOTHING)
+    code = disk.read(BOOT_CODE).rstrip(b"\0")
+    return bool(code) and not code.startswith(BOOTS_NOTHING)
 
 
 def _table(disk: IO[bytes], sector: int, size: int) -> Optional[tuple[Partition, ...]]:

@@ -109,12 +109,14 @@ def judge(disk: Disk, reference: Reference, images: Mapping[str, tuple[str, int]
     """What the cut ``name`` left; ``images`` are SHA-256 and size by NVR."""
     # Linux takes the copy at the end only with the kernel argument "gpt" (block/partitions/efi.c).
     torn = (f"{GPT}: the first copy of the partition table was torn",) if disk.torn_table() else ()
-    if not disk.boot_code() or disk.partitions() is None:
+    if not disk.boot_code():
         # The firmware finds nothing here, whatever lies behind it.
         return Verdict(name, NOTHING, left=torn)
+    if disk.partitions() is None:
+        return Verdict(name, NOTHING, wrong=("the firmware starts GRUB, which finds no partition",), left=torn)
     view = disk.grub(GRUB)
     if not view.config or (not view.menu and not view.broken and not reference_has_node(disk)):
-        return Verdict(name, NOTHING)
+        return Verdict(name, NOTHING, wrong=("the firmware starts GRUB, which has nothing to boot",))
     found = Looking(disk, reference, images)
     booted = state_of(view).next
     wrong = list(dict.fromkeys(found.problems(view)))

@@ -155,7 +155,7 @@ def test_a_partition_table_or_its_copy_is_read(tmp_path: Path, spoil: list[int],
 
 
 @pytest.mark.parametrize(
-    ("code", "found"), [(b"\xcd", False), (b"\xeb\x63\x90", True), (b"\xcd\x18\xf4\xeb\xfd\x90", True)]
+    ("code", "found"), [(b"\xcd", False), (b"\xeb\x63\x90", True), (b"\xcd\x18\xf4\xeb\xfd\x90", False)]
 )
 def test_boot_code_that_starts_nothing_is_none(tmp_path: Path, code: bytes, found: bool) -> None:
     file = tmp_path / "disk"

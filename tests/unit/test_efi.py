@@ -63,8 +63,11 @@ def test_shim_is_what_the_firmware_starts_where_it_is_shipped(
     tree, root = tmp_path / "tree", tmp_path / "root"
     place(tree, *shipped)
     found = efi.find_efi(tree, "grub")
-    efi.fill_esp(tree, root, found, "grub", "stub\n")
+    efi.fill_esp(tree, root, found, "stub\n")
     esp = root / "boot/efi/EFI"
+    # Nothing is started before all that it loads is there.
+    assert not list(esp.rglob("BOOTX64.EFI")) and not list(esp.rglob("shimx64.efi"))
+    efi.start_esp(tree, root, found, "grub")
     assert found.start == f"EFI/{vendor}/shimx64.efi"
     assert "shim" in (esp / "BOOT/BOOTX64.EFI").read_text()
     assert "grub" in (esp / "BOOT/grubx64.efi").read_text()
@@ -96,7 +99,8 @@ def filled(tmp_path: Path) -> tuple[Path, Path]:
     """An image's tree, and an ESP that it filled."""
     tree, root = tmp_path / "tree", tmp_path / "root"
     place(tree, *DEBIAN)
-    efi.fill_esp(tree, root, efi.find_efi(tree, "grub"), "grub", "stub\n")
+    efi.fill_esp(tree, root, efi.find_efi(tree, "grub"), "stub\n")
+    efi.start_esp(tree, root, efi.find_efi(tree, "grub"), "grub")
     return tree, root / "boot/efi"
 
 

@@ -205,7 +205,7 @@ def test_a_squashfs_that_is_no_image_is_refused_and_released(tmp_path: Path) -> 
 
 def test_boot_loader_and_entry_come_after_the_image_was_read_back() -> None:
     names = [step.name for step in STEPS]
-    assert names.index("verify") < names.index("boot-loader") < names.index("entry")
+    assert names.index("verify") < names.index("boot-loader") < names.index("entry") < names.index("start")
     assert names.index("image") < names.index("plan") < names.index("partition")
     assert names.index("assemble") < names.index("pre-install") < names.index("configure") < names.index("post")
     assert len(set(names)) == len(names)
