@@ -178,6 +178,15 @@ def upgrade_kill(context: Context) -> None:
         check_health(node)
 
 
+def check_unfinished(node: Node, new: NodeImage, before: bool) -> None:
+    """``nodectl check`` names what a killed update has made, as long as it is ``before`` its commit."""
+    found = node.shell.json("nodectl check --machine-readable || true")
+    check(found["status"] != "bad", f"nodectl check says {found}")
+    made = new.nvr in node.shell.text("lvs --noheadings -o lv_name")
+    said = found["updates"]["no_unfinished_update"]
+    check_equal(said["status"], "failed" if made and before else "ok", f"what nodectl check says of an update: {said}")
+
+
 def kill(node: Node, new: NodeImage) -> int:
     """Kill the update in every step, each time running it again; returns the number of kills."""
     before = state(node)["bootloader"]["default"]
@@ -192,6 +201,7 @@ def kill(node: Node, new: NodeImage) -> int:
         # From the last one on it has happened: the next boot tries the new layer, and clears up.
         expected = before if (name, where) in chosen else f"{new.nvr}+1"
         check_equal(state(node)["bootloader"]["default"], expected, f"what is booted after a kill {where} {name}")
+        check_unfinished(node, new, (name, where) in chosen)
     return len(chosen) + 1
 
 
