@@ -305,6 +305,24 @@ def test_no_space_is_one_sentence_with_the_path(case: Case, monkeypatch: pytest.
         case.run()
 
 
+@pytest.mark.parametrize("failing", ["_sync", "write"])
+def test_an_error_leaves_nothing_open(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(*((executing, failing) if failing == "_sync" else (os, failing)), fail)
+    with pytest.raises(MergeError) as caught:
+        case.run()
+    for side in case.sides:
+        side.close()
+    # The error, which holds the frames that it came through, is there as long as the update is taken back.
+    assert caught.value.__traceback__ is not None
+    opened = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    assert not [path for path in opened if tmp_path in path.parents]
+
+
 def test_files_that_no_plan_knows_keep_their_folder_and_are_told(tmp_path: Path) -> None:
     case = Case(tmp_path, {"d": folder(), "x": file()}, {"x": file()}, {"d": folder(), "x": file()})
     (case.etc / "d/unknown").write_text("?")

@@ -9,7 +9,8 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Optional
@@ -43,7 +44,12 @@ def execute(plan: MergePlan, node: DirectoryTree, new: DirectoryTree, etc: Path,
     ``node`` and ``new`` are the trees that the plan was made from.  Raises :class:`MergeError` with the path when
     something cannot be written, or when the node's file changed since the plan was made; running it again is safe.
     """
-    return _Executor(node, new, etc).run(plan, exact)
+    executor = _Executor(node, new, etc)
+    try:
+        return executor.run(plan, exact)
+    finally:
+        # An error holds on to what is open, and the layer could not be unmounted.
+        executor.current.close()
 
 
 class _Executor:
@@ -136,8 +142,8 @@ class _Executor:
             self.outcome.adjusted += write.apply_meta(fd, name, meta, refused)
             return
         if kind is Kind.FILE:
-            blocks, times = self._content(action)
-            self.outcome.size += write.write_file(fd, name, blocks, meta, refused, times)
+            with self._content(action) as (blocks, times):
+                self.outcome.size += write.write_file(fd, name, blocks, meta, refused, times)
         elif kind is Kind.DIRECTORY:
             write.make_folder(fd, name, meta, refused)
         elif kind is Kind.LINK:
@@ -162,11 +168,14 @@ class _Executor:
             return False
         return compare.same_content(tree, action.origin, self.current, action.path, found.size)
 
-    def _content(self, action: Action) -> tuple[Iterable[bytes], Optional[tuple[int, int]]]:
+    @contextmanager
+    def _content(self, action: Action) -> Iterator[tuple[Iterable[bytes], Optional[tuple[int, int]]]]:
         if action.content is not None:
-            return [action.content], None
+            yield [action.content], None
+            return
         tree = self.sources[action.source]
-        return tree.blocks(action.origin), tree.times(action.origin)
+        with closing(tree.blocks(action.origin)) as blocks:
+            yield blocks, tree.times(action.origin)
 
 
 def _sync(folder: Path) -> None:
