@@ -18,6 +18,7 @@ from pathlib import Path
 from org_ovirt_node.boot.files import write_durably
 from org_ovirt_node.errors import BootError
 from org_ovirt_node.i18n import _
+from org_ovirt_node.inside import inside, matching
 from org_ovirt_node.run import clean_environment, run
 
 PLATFORM = "x86_64-efi"
@@ -74,13 +75,14 @@ def signed_files(tree: Path) -> tuple[str, dict[str, str]]:
     and version, of which the newest counts.  Empty when there is no shim.  Raises BootError for shim without a GRUB
     that it would start: nothing unsigned is put in its place.
     """
-    debian = {name: path for name, path in DEBIAN.items() if (tree / path).is_file()}
+    debian = {name: path for name, path in DEBIAN.items() if inside(tree, path).is_file()}
     found = {"debian": debian} if SHIM in debian else {}
     if not found:
-        shipped = sorted((tree / "usr/lib/efi").glob("*/*/EFI/*"), key=_by_version)
-        for folder in [*shipped, *sorted((tree / ESP / "EFI").glob("*"))]:
+        shipped = sorted(map(Path, matching(tree, "usr/lib/efi/*/*/EFI/*")), key=_by_version)
+        for folder in [*shipped, *map(Path, matching(tree, f"{ESP}/EFI/*"))]:
             if folder.name != "BOOT":
-                names = {path.name: str(path.relative_to(tree)) for path in folder.glob("*x64.efi")}
+                there = [path for path in matching(tree, f"{folder}/*x64.efi") if inside(tree, path).is_file()]
+                names = {Path(path).name: path for path in there}
                 found[folder.name] = {**found.get(folder.name, {}), **names}
     vendors = [vendor for vendor, files in found.items() if SHIM in files]
     for vendor in vendors:
@@ -145,7 +147,7 @@ def fill_esp(tree: Path, root: Path, plan: EfiFiles, stub: str) -> None:
     for target, source in plan.files.items():
         if target not in _started(plan):
             (esp / target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(tree / source, esp / target)
+            shutil.copyfile(inside(tree, source), esp / target)
     for config in plan.configs:
         (esp / config).parent.mkdir(parents=True, exist_ok=True)
         (esp / config).write_text(stub, encoding="ascii")
@@ -160,7 +162,7 @@ def start_esp(tree: Path, root: Path, plan: EfiFiles, name: str) -> None:
         (esp / target).parent.mkdir(parents=True, exist_ok=True)
     if plan.files:
         for target in _started(plan):
-            write_durably(esp / target, (tree / plan.files[target]).read_bytes())
+            write_durably(esp / target, inside(tree, plan.files[target]).read_bytes())
         return
     made, prefix = f"/{ESP}/{plan.start}", f"/{Path(plan.configs[0]).parent}"
     run([f"{name}-mkimage", "--format", PLATFORM, "--prefix", prefix, "--output", made, *MODULES], root=root)
@@ -177,12 +179,12 @@ def refresh(tree: Path, esp: Path, name: str) -> tuple[str, ...]:
     plan = find_efi(tree, name)
     if not plan.files or not all((esp / config).is_file() for config in plan.configs):
         return ()
-    stale = [target for target, source in plan.files.items() if not _same_file(tree / source, esp / target)]
+    stale = [target for target, source in plan.files.items() if not _same_file(inside(tree, source), esp / target)]
     for fallback in (True, False):
         chosen = [target for target in stale if target.startswith(f"{FALLBACK}/") is fallback]
         # shim, which loads the others and may refuse old ones, is the last.
         for target in sorted(chosen, key=lambda path: Path(path).name in (SHIM, "BOOTX64.EFI")):
-            write_durably(esp / target, (tree / plan.files[target]).read_bytes())
+            write_durably(esp / target, inside(tree, plan.files[target]).read_bytes())
     return tuple(stale)
 
 

@@ -9,10 +9,12 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
 from org_ovirt_node.boot import bls, grubcfg, grubenv
 from org_ovirt_node.errors import BootError
 from org_ovirt_node.i18n import _
+from org_ovirt_node.inside import inside, matching
 from org_ovirt_node.run import run
 
 MODULES = "usr/lib/modules"
@@ -34,19 +36,18 @@ class KernelFiles:
     version: str
     kernel: Path
     initramfs: Path
-
-    @property
-    def checksum(self) -> Path:
-        """What a boot in FIPS mode compares the kernel with; not every image has it."""
-        return self.kernel.with_name(FIPS_CHECKSUM)
+    #: What a boot in FIPS mode compares the kernel with; not every image has it.
+    checksum: Optional[Path] = None
 
 
 def find_kernel(tree: Path, version: str = "") -> KernelFiles:
     """The kernel of the image mounted at ``tree``: that of ``version``, or the only one there is.
 
-    Raises BootError when there is none, or several and no version to choose by.
+    Links lead nowhere but into the tree.  Raises BootError when there is none, or several and no version to choose by.
     """
-    versions = [version] if version else sorted(path.parent.name for path in (tree / MODULES).glob("*/vmlinuz"))
+    versions = (
+        [version] if version else [Path(name).parent.name for name in matching(tree, f"{MODULES}/*/{bls.KERNEL}")]
+    )
     if len(versions) != 1:
         wrong = _("the image holds no kernel below /{modules}")
         if versions:
@@ -55,15 +56,17 @@ def find_kernel(tree: Path, version: str = "") -> KernelFiles:
             wrong.format(modules=MODULES),
             hint=_("Build it with 'ovirt-node-image build': it keeps one."),
         )
-    folder = tree / MODULES / versions[0]
-    found = KernelFiles(versions[0], folder / bls.KERNEL, folder / bls.INITRAMFS)
-    for path in (found.kernel, found.initramfs):
+    folder = f"{MODULES}/{versions[0]}"
+    kernel, initramfs, checksum = (
+        inside(tree, f"{folder}/{name}") for name in (bls.KERNEL, bls.INITRAMFS, FIPS_CHECKSUM)
+    )
+    for name, path in ((bls.KERNEL, kernel), (bls.INITRAMFS, initramfs)):
         if not path.is_file():
             raise BootError(
-                _("the image lacks /{path}").format(path=path.relative_to(tree)),
+                _("the image lacks /{path}").format(path=f"{folder}/{name}"),
                 hint=_("Build it with 'ovirt-node-image build', which makes a generic initramfs."),
             )
-    return found
+    return KernelFiles(versions[0], kernel, initramfs, checksum)
 
 
 def make_folder(folder: Path) -> None:
@@ -82,14 +85,18 @@ def _inherit_label(path: Path) -> None:
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Replace ``path`` by ``content`` so that after a power cut it is whole: the old one or the new one."""
+    """Replace ``path`` by ``content`` so that after a power cut it is whole: the old one or the new one.
+
+    Until it has its name the new one is for its owner alone.  One that was cut short has left nothing but its own file.
+    """
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)
         _inherit_label(temporary)
         file.write(content)
+        os.fchmod(file.fileno(), mode)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -129,7 +136,7 @@ def place_layer(boot: Path, layer: str, kernel: KernelFiles, host_initrd: bytes)
             os.fsync(writer.fileno())
         target.chmod(0o644)
     write_durably(folder / bls.HOST_INITRD, host_initrd, 0o600)
-    if kernel.checksum.is_file():
+    if kernel.checksum is not None and kernel.checksum.is_file():
         # Its line names the kernel as the package does; what is compared is the file beside it.
         digest = kernel.checksum.read_text(encoding="ascii", errors="replace").split()[:1]
         write_durably(folder / FIPS_CHECKSUM, "".join(f"{one}  {bls.KERNEL}\n" for one in digest).encode())

@@ -14,6 +14,7 @@ from typing import Any, Optional
 from org_ovirt_node.boot import bls, cpio, files
 from org_ovirt_node.boot.reachable import RootFacts
 from org_ovirt_node.errors import StorageError
+from org_ovirt_node.inside import inside
 from org_ovirt_node.node import lvm
 from org_ovirt_node.payload.facts import LIVEOS, ImageFacts
 from org_ovirt_node.run import run
@@ -201,7 +202,7 @@ def drivers_of_cards(sys_net: Path = SYS_NET, sys: Path = SYS) -> tuple[str, ...
 
 def builtin_modules(tree: Path, kernel: str) -> frozenset[str]:
     """The modules that the kernel of the image mounted at ``tree`` has built in (kbuild: modules.builtin)."""
-    path = tree / "usr/lib/modules" / kernel / "modules.builtin"
+    path = inside(tree, f"usr/lib/modules/{kernel}/modules.builtin")
     if not path.is_file():
         return frozenset()
     return frozenset(Path(line).stem.replace("-", "_") for line in path.read_text(encoding="utf-8").split())

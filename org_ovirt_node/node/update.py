@@ -19,6 +19,7 @@ from typing import Any, Optional
 from org_ovirt_node.boot import bls, cmdline, cpio, files, hostfiles, hostinitrd, reachable, trial
 from org_ovirt_node.boot.hostinitrd import HostFile
 from org_ovirt_node.errors import NodeError, StorageError
+from org_ovirt_node.inside import inside
 from org_ovirt_node.install.root import OVERLAY_WORK, UPPER, copy_attributes, image_tree, inspected
 from org_ovirt_node.kickstart.model import NodeSection
 from org_ovirt_node.mounts import mounted, overlaid, watched
@@ -364,7 +365,7 @@ class Update:
 
     def release(self) -> None:
         """Bring all that was written to its disk, and unmount the new root, before anything can boot it."""
-        self.machine_id = (self.root / "etc/machine-id").read_text(encoding="ascii", errors="replace").strip()
+        self.machine_id = inside(self.root, "etc/machine-id").read_text(encoding="ascii", errors="replace").strip()
         # A pool that ran full, or a disk with errors, has lost what was written since without anybody being told.
         for flush in self.written.values():
             flush()

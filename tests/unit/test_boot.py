@@ -215,6 +215,34 @@ def test_a_failing_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest
     assert file.read_bytes() == b"old"
 
 
+def test_a_link_in_the_place_of_a_file_that_is_not_whole_yet_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"untouched")
+    (tmp_path / ".grub.cfg.new").symlink_to("victim")
+    files.write_durably(tmp_path / "grub.cfg", b"new")
+    assert (tmp_path / "victim").read_bytes() == b"untouched"
+    assert (tmp_path / "grub.cfg").read_bytes() == b"new" and not (tmp_path / "grub.cfg").is_symlink()
+
+
+def test_a_file_is_for_its_owner_alone_until_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = tmp_path / ".host.img.new"
+    left.write_bytes(b"of a run that was cut short")
+    left.chmod(0o666)
+    reader = left.open("rb")
+    modes: list[int] = []
+    monkeypatch.setattr(files, "_inherit_label", lambda path: modes.append(path.stat().st_mode & 0o777))
+    umask = os.umask(0)
+    try:
+        for name, mode in (("host.img", 0o600), ("grub.cfg", 0o644)):
+            files.write_durably(tmp_path / name, b"secret", mode)
+            assert (tmp_path / name).stat().st_mode & 0o777 == mode
+    finally:
+        os.umask(umask)
+    assert modes == [0o600, 0o600]
+    with reader:
+        # Whoever had the old one open reads nothing of the new one.
+        assert reader.read() == b"of a run that was cut short"
+
+
 @pytest.mark.parametrize(
     ("made", "said"), [((), "no kernel"), (("6.1", "6.2"), "several kernels"), (("6.1",), "lacks /usr/lib/modules")]
 )

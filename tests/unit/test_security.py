@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from org_ovirt_node.errors import NodeError, PayloadError
+from org_ovirt_node.boot import efi, files
+from org_ovirt_node.errors import BootError, NodeError, PayloadError
 from org_ovirt_node.inside import inside, place_for_file
 from org_ovirt_node.install import accounts, system
 from org_ovirt_node.kickstart import scripts
@@ -77,6 +78,41 @@ def test_nothing_of_the_machine_is_read_through_a_link_of_the_image(place: tuple
     root, host = place
     (root / "etc/chrony.conf").symlink_to(host / "file")
     assert system.read(root, "etc/chrony.conf") == ""
+
+
+def test_kernel_and_boot_loader_are_the_image_s_own_whatever_its_links_say(place: tuple[Path, Path]) -> None:
+    root, host = place
+    modules, signed = root / files.MODULES / "6.1", [root / path for path in efi.DEBIAN.values()]
+    for folder in (modules, signed[0].parent, signed[-1].parent, root / "own"):
+        folder.mkdir(parents=True, exist_ok=True)
+    (root / "own/file").write_text("the image's\n")
+    for path in (modules / "vmlinuz", modules / "initramfs.img", modules / files.FIPS_CHECKSUM, *signed):
+        # What is absolute leads to the machine's file, unless it is the image's root that it begins at.
+        path.symlink_to(host / "file")
+    with pytest.raises(BootError, match=r"the image lacks /usr/lib/modules/6\.1/vmlinuz"):
+        files.find_kernel(root)
+    assert efi.signed_files(root) == ("", {})
+    (root / str(host).lstrip("/")).mkdir(parents=True)
+    (root / str(host).lstrip("/") / "file").symlink_to("/own/file")
+    kernel = files.find_kernel(root)
+    assert (kernel.kernel, kernel.initramfs, kernel.checksum) == (root / "own/file",) * 3
+    found = efi.find_efi(root, "grub")
+    efi.fill_esp(root, host / "new", found, "stub\n")
+    efi.start_esp(root, host / "new", found, "grub")
+    assert (host / "new/boot/efi/EFI/BOOT/BOOTX64.EFI").read_text() == "the image's\n"
+    assert efi.refresh(root, host / "new/boot/efi", "grub") == ()
+    (root / "own/file").write_text("newer\n")
+    assert len(efi.refresh(root, host / "new/boot/efi", "grub")) == len((*host.glob("new/boot/efi/EFI/*/*.[eE]*"),))
+
+
+def test_boot_files_of_fedora_are_found_in_folders_that_are_links_of_the_image(place: tuple[Path, Path]) -> None:
+    root, host = place
+    (host / "2.12/EFI/fedora").mkdir(parents=True)
+    for name in ("shimx64.efi", "grubx64.efi"):
+        (host / "2.12/EFI/fedora" / name).write_text("the machine's\n")
+    (root / "usr/lib/efi").mkdir(parents=True)
+    (root / "usr/lib/efi/grub2").symlink_to(host)
+    assert efi.signed_files(root) == ("", {})
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFIFO])
