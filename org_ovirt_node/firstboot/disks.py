@@ -24,7 +24,7 @@ from org_ovirt_node.mounts import mounted
 from org_ovirt_node.node import lvm, rootfacts
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.progress import Progress
-from org_ovirt_node.run import run
+from org_ovirt_node.run import Completed, run
 from org_ovirt_node.steps import Step
 
 #: dmeventd would stay behind in an initramfs that goes away.
@@ -136,6 +136,9 @@ class FirstBoot:
             if volume.name == self.record.layer:
                 _grow(one, self.places.run / "layer")
             else:
+                if one.fstype == "ext4":
+                    # The kernel grows none that says of itself that it has errors; / was looked at in the initramfs.
+                    _check(["e2fsck", "-p", one.device], one)
                 with mounted(volume.path, self.places.work, fstype=one.fstype) as place:
                     _grow(one, place)
 
@@ -162,9 +165,7 @@ class FirstBoot:
                 pass
         said = ""
         for argv in uuids.commands(one, uuid):
-            done = run(argv, check=argv[0] != "e2fsck")
-            if done.status >= E2FSCK_FAILED:
-                raise StorageError(f"the file system on {one.device} is damaged: {done.stdout.strip()}")
+            done = _check(argv, one) if argv[0] == "e2fsck" else run(argv)
             said = " ".join((done.stdout + done.stderr).split())
         found = self._probe(one.device).uuid
         if found != uuid:
@@ -218,6 +219,14 @@ class FirstBoot:
                 if found:
                     return found[0]
         raise StorageError("fstab has no line for /boot by its UUID", hint="Install the disk again.")
+
+
+def _check(argv: Sequence[str], one: uuids.FileSystem) -> Completed:
+    """Have an unmounted file system checked and mended.  Raises StorageError for one that cannot be."""
+    done = run(argv, check=False)
+    if done.status >= E2FSCK_FAILED:
+        raise StorageError(f"the file system on {one.device} is damaged: {done.stdout.strip()}")
+    return done
 
 
 def _grow(one: uuids.FileSystem, place: Path) -> None:

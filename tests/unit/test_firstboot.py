@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Optional
+from types import SimpleNamespace
+from typing import Any, Optional, cast
 
 import pytest
 
@@ -19,7 +20,7 @@ from org_ovirt_node.kickstart.standard import load, load_system
 from org_ovirt_node.layout import policy
 from org_ovirt_node.layout.model import GIB, MIB, Disk, Firmware
 from org_ovirt_node.layout.plan import plan
-from org_ovirt_node.node import rootfacts
+from org_ovirt_node.node import lvm, rootfacts
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.payload.facts import ImageFacts
 from org_ovirt_node.progress import Silent
@@ -374,6 +375,26 @@ def test_boot_on_a_disk_without_a_pv_is_found_and_a_second_one_refused(
     there.write_text("")
     with pytest.raises(StorageError, match="none of the node's disks"):
         doing.look()
+
+
+def test_a_file_system_that_says_it_has_errors_is_mended_before_it_grows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is mounted then: resize2fs wants no check of one that is, and goes on where it was cut short."""
+    file = ext4(tmp_path / "var", OTHER)
+    subprocess.run(["debugfs", "-w", "-R", "ssv state 3", file], check=True, capture_output=True)
+    assert state_of(file) == "clean with errors"
+    (tmp_path / "first-boot.json").write_text(request_of().render())
+    doing = disks.FirstBoot(Silent(), Places(live=tmp_path, work=tmp_path / "work"), tmp_path / "first-boot.json")
+    seen: list[tuple[str, bool]] = []
+    monkeypatch.setattr(disks, "_grow", lambda one, place: seen.append((state_of(Path(one.device)), place.is_mount())))
+    doing._grow_file_systems([cast("lvm.LogicalVolume", SimpleNamespace(name="var", path=str(file)))])
+    assert seen == [("clean", True)]
+
+
+def state_of(file: Path) -> str:
+    shown = subprocess.run(["dumpe2fs", "-h", file], capture_output=True, text=True, check=True).stdout
+    return next(line.partition(":")[2].strip() for line in shown.splitlines() if line.startswith("Filesystem state"))
 
 
 def renewing(tmp_path: Path, file: Path, fstype: str) -> str:
