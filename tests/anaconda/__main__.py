@@ -72,7 +72,7 @@ def main() -> int:
     parser.add_argument("--layer", type=Path, action="append", default=[], help="unit: a tree to lay over TREE")
     parser.add_argument("--root", type=Path, default=os.environ.get("ANACONDA_ROOT"), help="the root tree")
     parser.add_argument("--picture", type=Path, help="unit: draw the graphical spoke into this file")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     if not given.root or not (given.root / "usr").is_dir():
         print("SKIPPED: no root tree with Anaconda: give --root or ANACONDA_ROOT", flush=True)
         return 0
