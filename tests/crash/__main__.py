@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.crash import bootcuts, bootfaults, boots, broken, cuts, matrix, record, report, run
 from tests.crash.record import Recording
@@ -22,6 +23,8 @@ SHORT_CUTS, SHORT_LIMIT = 40, 90.0
 SHORT_RECORDINGS = ("upgrade",)
 #: Boots of the full version.
 BOOTS = 60
+#: Cuts that the full version must have tried when it has come to its end.
+LEAST_CUTS = 500
 #: How they are shared: an installation's costs another installation, and most of the operations are in the others.
 WEIGHTS = {"install": 6, "reinstall": 6, "upgrade": 18, "trial": 20, "first-boot": 10}
 #: Random subsets of each window in the full version.
@@ -77,7 +80,19 @@ def main() -> int:
     failed = 0 if options.recording else boot_partition(options.seed, options.subsets)
     recordings = [find(name) for name in options.recording or record.MAKERS]
     choice = Choice(options.seed, options.subsets, options.cuts)
-    return replay(recordings, choice, options.boots, limit=options.seconds) or failed
+    failed = replay(recordings, choice, options.boots, limit=options.seconds) or failed
+    # Who asks for a part gets a part.
+    whole = not (options.recording or options.cuts or options.seconds)
+    return too_few(report.load(), options.boots) if whole and not failed else failed
+
+
+def too_few(data: dict[str, Any], boots_wanted: int) -> int:
+    """1, and a sentence, when the whole run has tried less than it is to."""
+    cuts_done, boots_done = int(data.get("cuts", 0)), int(data.get("boots", 0))
+    if cuts_done >= LEAST_CUTS and boots_done >= boots_wanted:
+        return 0
+    print(f"too little was tried: {cuts_done} cuts of {LEAST_CUTS}, {boots_done} boots of {boots_wanted}", flush=True)
+    return 1
 
 
 def boot_partition(seed: int, subsets: int, *, sample: bool = False) -> int:

@@ -213,6 +213,11 @@ def test_a_trial_without_a_way_back_is_wrong() -> None:
     assert not list(no_fallback("GRUB", replace(alone, tries=0)))
 
 
+@pytest.mark.parametrize(("cuts", "boots", "status"), [(500, 60, 0), (499, 60, 1), (9000, 59, 1)])
+def test_a_whole_run_that_tried_too_little_fails(cuts: int, boots: int, status: int) -> None:
+    assert crash.too_few({"cuts": cuts, "boots": boots}, 60) == status
+
+
 def test_a_sample_does_not_replace_more_cuts_but_with_a_violation(tmp_path: Path) -> None:
     file = tmp_path / "reliability.json"
     report.note("upgrade", {"cuts": 300, "boots": 20, "violations": 0}, file)
