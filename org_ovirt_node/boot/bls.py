@@ -18,6 +18,8 @@ ENTRIES = "loader/entries"
 SORT_KEY = "ovirt-node"
 #: Files of one layer, below /boot/<layer>/, in the order in which GRUB loads the initrds.
 KERNEL, INITRAMFS, HOST_INITRD = "vmlinuz", "initramfs.img", "host.img"
+#: The names that a host.img may have: a new one comes beside those that GRUB's two menus name (files.replace_host).
+HOST_NAMES = (HOST_INITRD, "host.2.img", "host.3.img")
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,19 @@ def parse(text: str, name: str) -> Entry:
         options=" ".join(values.get("options", [])),
         machine_id=values.get("machine-id", [""])[-1],
     )
+
+
+def host_image(boot: Path, layer: str) -> Path:
+    """The host.img of ``layer`` that its entry names; where there is no entry, the one that a new entry names."""
+    path = entry_path(boot, layer)
+    entry = _file(path) if path.is_file() else None
+    names = [Path(one).name for one in entry.initrds if is_host(layer, one)] if entry is not None else []
+    return boot / layer / (names[-1] if names else HOST_INITRD)
+
+
+def is_host(layer: str, path: str) -> bool:
+    """True when ``path``, as an entry names it, is a host.img of ``layer``."""
+    return path in [f"/{layer}/{name}" for name in HOST_NAMES]
 
 
 def entry_path(boot: Path, name: str) -> Path:

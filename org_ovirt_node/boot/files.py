@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Optional
 
@@ -143,6 +143,38 @@ def place_layer(boot: Path, layer: str, kernel: KernelFiles, host_initrd: bytes)
     sync_folder(boot)
 
 
+def add_host(boot: Path, entry: bls.Entry, content: bytes) -> bls.Entry:
+    """Write a new host.img for ``entry`` and let GRUB see it; returns the entry that names it, which is not written.
+
+    GRUB replays no journal, and a file that is replaced by a rename may be gone for it: what its menus name stays
+    until they name the new one (:func:`drop_hosts`).
+    """
+    named = _menus(boot)
+    free = next(name for name in bls.HOST_NAMES if f"/{entry.name}/{name}" not in named)
+    write_durably(boot / entry.name / free, content, 0o600)
+    make_visible(boot)
+    kept = tuple(path for path in entry.initrds if not bls.is_host(entry.name, path))
+    return replace(entry, initrds=(*kept, f"/{entry.name}/{free}"))
+
+
+def drop_hosts(boot: Path, entry: bls.Entry) -> None:
+    """Remove each host.img of ``entry``'s layer that neither it nor a menu names."""
+    named = {*entry.initrds, *_menus(boot)}
+    unused = [boot / entry.name / name for name in bls.HOST_NAMES if f"/{entry.name}/{name}" not in named]
+    gone = [path for path in unused if path.is_file()]
+    for path in gone:
+        path.unlink()
+    if gone:
+        sync_folder(boot / entry.name)
+
+
+def _menus(boot: Path) -> set[str]:
+    """The words of both copies of GRUB's menu, the files that they name among them."""
+    folder = boot / grub_folder(boot)
+    copies = [folder / name for name in (grubcfg.ENTRIES_FILE, grubcfg.SPARE_FILE)]
+    return {word for path in copies if path.is_file() for word in path.read_text(errors="replace").split()}
+
+
 def render_menu(boot: Path, first: str = "") -> str:
     """GRUB's menu from the entries: the layer ``first``, then the newest first.
 
@@ -159,6 +191,13 @@ def publish_menu(boot: Path, grub_folder: str, first: str = "") -> None:
     for name in (grubcfg.ENTRIES_FILE, grubcfg.SPARE_FILE):
         write_durably(boot / grub_folder / name, content)
         make_visible(boot)
+
+
+def menu_is_stale(boot: Path, grub_folder: str, first: str) -> bool:
+    """True when a copy of the menu is not what :func:`publish_menu` would write: a change was cut short."""
+    content = render_menu(boot, first).encode()
+    copies = [boot / grub_folder / name for name in (grubcfg.ENTRIES_FILE, grubcfg.SPARE_FILE)]
+    return any(not path.is_file() or path.read_bytes() != content for path in copies)
 
 
 def publish_first(boot: Path, grub_folder: str, layer: str, config: str) -> None:

@@ -21,7 +21,7 @@ from org_ovirt_node.install import labels, system
 from org_ovirt_node.install.root import NodeRoot
 from org_ovirt_node.layout.model import ThinPool
 from org_ovirt_node.mounts import mounted
-from org_ovirt_node.node import lvm, rootfacts
+from org_ovirt_node.node import bootstate, lvm, rootfacts
 from org_ovirt_node.node.places import Places
 from org_ovirt_node.progress import Progress
 from org_ovirt_node.run import Completed, run
@@ -200,16 +200,17 @@ class FirstBoot:
         stack = rootfacts.below(self.record.vg).stack
         with mounted(boot.device, self.places.boot, fstype=boot.fstype) as place:
             machine_id = system.read(self.root, "etc/machine-id").strip()
-            for entry in bls.read_all(place):
-                text = replace(entry, machine_id=machine_id).render()
-                files.write_durably(bls.entry_path(place, entry.name), text.encode())
+            entries = [replace(entry, machine_id=machine_id) for entry in bls.read_all(place)]
+            for entry in entries:
+                files.write_durably(bls.entry_path(place, entry.name), entry.render().encode())
             node = NodeRoot(self.places.image_tree, self.places.run / "layer", self.root)
             labels.label_new(node, [])
             host = hostfiles.collect(self.root, {}, stack)
             host.pop(FIRST_BOOT, None)
             # The ids in /etc are on the disk before the host.img that says that they are.
             os.sync()
-            files.write_durably(place / self.record.layer / bls.HOST_INITRD, hostinitrd.build(host), 0o600)
+            own = next(entry for entry in entries if entry.name == self.record.layer)
+            bootstate.write_host(place, own, hostinitrd.build(host), self.record.layer)
 
     def _boot_device(self) -> uuids.FileSystem:
         for line in system.read(self.root, FSTAB).splitlines():

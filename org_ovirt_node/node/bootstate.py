@@ -51,6 +51,19 @@ def publish(boot: Path, first: str) -> None:
     files.publish_menu(boot, files.grub_folder(boot), first)
 
 
+def publish_stale(boot: Path, first: str) -> None:
+    """:func:`publish`, where a copy of the menu is another one: also what a power cut has left so is made good."""
+    if files.menu_is_stale(boot, files.grub_folder(boot), first):
+        publish(boot, first)
+
+
+def write_host(boot: Path, entry: bls.Entry, content: bytes, good: str) -> None:
+    """Give ``entry`` another host.img; the layer ``good`` stays the menu's first."""
+    changed = files.add_host(boot, entry, content)
+    write_entry(boot, changed, good)
+    files.drop_hosts(boot, changed)
+
+
 def write_entry(boot: Path, entry: bls.Entry, good: str) -> None:
     """Add or replace an entry; the layer ``good`` stays the menu's first."""
     files.write_durably(bls.entry_path(boot, entry.name), entry.render().encode())
@@ -66,7 +79,6 @@ def start_trial(boot: Path, layer: str, tries: int, good: str) -> None:
     """
     if not 1 <= tries <= grubcfg.MAX_TRIES:
         raise BootError(f"a layer can have 1 to {grubcfg.MAX_TRIES} tries, not {tries}", hint="See --boot-tries.")
-    state = boot_state(boot)
     entries = {entry.name: entry for entry in bls.read_all(boot)}
     for name in (layer, good):
         if name not in entries:
@@ -74,8 +86,7 @@ def start_trial(boot: Path, layer: str, tries: int, good: str) -> None:
         gone = bls.missing(boot, entries[name])
         if gone:
             raise BootError(f"{name} cannot be booted: {', '.join(gone)} on /boot is gone or empty")
-    if state.first != good:
-        publish(boot, good)
+    publish_stale(boot, good)
     write_variables(boot, {grubcfg.SAVED: good, grubcfg.TRIAL: layer, grubcfg.TRIES: str(tries)})
 
 
@@ -84,8 +95,7 @@ def set_default(boot: Path, layer: str) -> None:
     state = boot_state(boot)
     if layer not in state.names:
         raise BootError(f"{layer} has no boot entry", hint="See 'nodectl check'.")
-    if state.first != layer:
-        publish(boot, layer)
+    publish_stale(boot, layer)
     write_variables(boot, {grubcfg.SAVED: layer})
 
 
@@ -119,8 +129,10 @@ def end_trial(boot: Path, layer: str) -> None:
     entry = next((entry for entry in bls.read_all(boot) if entry.name == layer), None)
     if entry is not None and trial.on_trial(entry.options):
         write_entry(boot, replace(entry, options=trial.without_trial(entry.options)), layer)
-    elif boot_state(boot).first != layer:
-        publish(boot, layer)
+    else:
+        publish_stale(boot, layer)
+    if entry is not None:
+        files.drop_hosts(boot, entry)
 
 
 def forget(boot: Path, layer: str) -> None:
@@ -146,7 +158,8 @@ def forget(boot: Path, layer: str) -> None:
         files.sync_folder(path.parent)
         # The menu may get the inode that is free now: GRUB must not see it with the entry's content any more.
         files.make_visible(boot)
-        publish(boot, left.good)
+    # Also where an earlier run was cut short after the entry had gone.
+    publish_stale(boot, left.good)
     if folder_in_use(boot, layer):
         log.info("the files in %s stay: another entry uses them", boot / layer)
         return

@@ -37,6 +37,8 @@ class Facts:
     autoextend: Optional[bool] = None
     journal: Optional[Journal] = None
     fallback: str = ""
+    #: A copy of GRUB's menu is not what the boot entries say.
+    menu_stale: bool = False
     #: Paths below /etc that were changed after an update that awaits its reboot.
     etc_later: tuple[str, ...] = ()
     vdsm: Optional[bool] = None
@@ -272,6 +274,11 @@ def _updates(facts: Facts) -> Group:
     leftovers = []
     if node and unfinished and not node.boot.pending:
         leftovers = [f"an update came to no end ({', '.join(unfinished)}): run it again, or 'nodectl update --cancel'"]
+    if facts.menu_stale:
+        leftovers.append(
+            "a change of the boot entries was cut short, and GRUB's menu is an older one: the next start of the node "
+            "writes it, or 'nodectl rollback --to' a layer"
+        )
     fallback = [facts.fallback] if facts.fallback else []
     conflicts = []
     if facts.journal is not None and node is not None and facts.journal.layer == node.current:

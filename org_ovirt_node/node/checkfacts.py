@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Optional, TypeVar
 
+from org_ovirt_node.boot import files
 from org_ovirt_node.errors import CommandError, Interrupted, NodeError
 from org_ovirt_node.node import etcafter, health, journal, mounted, preflight, survey
 from org_ovirt_node.node.check import BOOT_USUAL, Facts
@@ -50,11 +51,18 @@ def gather(places: Places) -> Facts:
         autoextend=attempt("autoextend", autoextend),
         journal=update,
         fallback=fallback_text(places, node),
+        menu_stale=bool(node and attempt("menu", lambda: menu_is_stale(places, node))),
         etc_later=later or (),
         vdsm=vdsm(),
         arrays=attempt("arrays", survey.arrays) or {},
         errors=errors,
     )
+
+
+def menu_is_stale(places: Places, node: Optional[NodeState]) -> bool:
+    """True when a copy of GRUB's menu is not made from the boot entries that are there."""
+    folder = files.grub_folder(places.boot)
+    return node is not None and files.menu_is_stale(places.boot, folder, node.boot.good)
 
 
 def fallback_text(places: Places, node: Optional[NodeState]) -> str:

@@ -108,7 +108,7 @@ def perform(chosen: Rollback, tries: int, places: Places) -> None:
 def etc_differences(node: NodeState, chosen: Rollback, places: Places) -> list[str]:
     """Paths of /etc that are otherwise in the target layer: what changed since, and will not be there after it.
 
-    The layer is mounted read-only, without replaying its journal.  Raises NodeError.
+    The layer is mounted read-only; its journal is replayed.  Raises NodeError.
     """
     if chosen.target == chosen.running:
         return []

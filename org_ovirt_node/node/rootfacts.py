@@ -94,7 +94,7 @@ def gather(
         volumes=frozenset(volumes),
         pvs=under.pvs,
         initramfs=cpio.listed_names(folder / bls.INITRAMFS, beside.with_name(beside.name + cpio.LISTING)),
-        host=cpio.read_host_initrd((folder / bls.HOST_INITRD).read_bytes()),
+        host=cpio.read_host_initrd(bls.host_image(assembled.boot, assembled.layer).read_bytes()),
         drivers=under.drivers,
         builtin=builtin_modules(assembled.tree, assembled.kernel),
         stack=under.stack | ({"verity"} if image.roothash else frozenset()),

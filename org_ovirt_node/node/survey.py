@@ -133,7 +133,7 @@ def boot_need(places: Places, running: str, tree: Optional[Path], kernel: str) -
     """Bytes of the new layer's boot files, and whether that is exact."""
     if tree is not None:
         found = files.find_kernel(tree, kernel)
-        host = places.boot / running / bls.HOST_INITRD
+        host = bls.host_image(places.boot, running)
         extra = host.stat().st_size if host.is_file() else 0
         return found.kernel.stat().st_size + found.initramfs.stat().st_size + extra, True
     return folder_size(places.boot / running), False

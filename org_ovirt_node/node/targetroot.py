@@ -20,7 +20,7 @@ from org_ovirt_node.errors import BootError, CommandError, StorageError
 from org_ovirt_node.inside import inside
 from org_ovirt_node.install.root import inspected
 from org_ovirt_node.mounts import fstype_of
-from org_ovirt_node.node import layerroot, rootfacts
+from org_ovirt_node.node import bootstate, layerroot, rootfacts
 from org_ovirt_node.node.copying import copy_one
 from org_ovirt_node.node.layers import NodeState, argument, image_of
 from org_ovirt_node.node.places import Places
@@ -52,7 +52,7 @@ def plan(node: NodeState, layer: str, places: Places) -> Renewal:
 
     Raises BootError when its root could not be reached with the new host.img either.
     """
-    path = places.boot / layer / bls.HOST_INITRD
+    path = bls.host_image(places.boot, layer)
     old = cpio.read_host_initrd(path.read_bytes()) if path.is_file() else {}
     try:
         under = rootfacts.below(node.group.name)
@@ -103,15 +103,15 @@ def renew(renewal: Renewal, node: NodeState, places: Places) -> None:
     if renewal.host == renewal.old_host:
         return
     try:
-        path = places.boot / renewal.layer / bls.HOST_INITRD
-        files.write_durably(path, hostinitrd.build(renewal.host), 0o600)
+        for entry in bls.read_all(places.boot):
+            if entry.name == renewal.layer:
+                bootstate.write_host(places.boot, entry, hostinitrd.build(renewal.host), node.boot.good)
     except OSError as exc:
         if renewal.facts is None or reachable.missing(replace(renewal.facts, host=renewal.old_host)):
             raise BootError(
                 f"the host.img of {renewal.layer} could not be renewed: {exc.strerror}", hint="Make room on /boot."
             ) from exc
         log.warning("the host.img of %s stays as it is, which reaches its root: %s", renewal.layer, exc)
-    files.make_visible(places.boot)
 
 
 def _copy(paths: Sequence[str], live: Path, root: Path) -> None:

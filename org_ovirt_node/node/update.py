@@ -339,7 +339,7 @@ class Update:
         files.place_layer(boot, self.layer, self.kernel, image)
 
     def _old_host(self) -> dict[str, HostFile]:
-        path = self.places.boot / self.prepared.node.state.current / bls.HOST_INITRD
+        path = bls.host_image(self.places.boot, self.prepared.node.state.current)
         return cpio.read_host_initrd(path.read_bytes()) if path.is_file() else {}
 
     def reachable(self) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from org_ovirt_node.boot import bls, files, grubcfg
+from org_ovirt_node.errors import NodeError
 from org_ovirt_node.mounts import mounted
 from org_ovirt_node.node import bootstate
 from org_ovirt_node.node.layers import boot_state
@@ -26,6 +27,8 @@ from tests.crash.writelog import Entry, Log
 SIZE = 160 << 20
 GRUB = "grub"
 OLD, NEW, THIRD = "node-1.0-1+1", "node-1.0-2+1", "node-1.0-3+1"
+#: In one of so many cuts the operation is done again to its end.
+AGAIN = 9
 #: Bytes of the kernels and initramfs of the test.
 KERNEL, INITRAMFS = 300_000, 700_000
 OPTIONS = "root=ovirt-node ovirt_node.vg=onn ovirt_node.image={image} ovirt_node.layer={layer} console=ttyS0"
@@ -91,6 +94,12 @@ def upgrade(boot: Path, work: Path, layer: str, good: str) -> None:
     bootstate.start_trial(boot, layer, 3, good)
 
 
+def renew(boot: Path, layer: str, good: str) -> None:
+    """Another host.img for ``layer``, as a rollback and the last step of a first boot write it."""
+    own = next(one for one in bls.read_all(boot) if one.name == layer)
+    bootstate.write_host(boot, own, host_image(layer), good)
+
+
 def operation_list() -> tuple[Operation, ...]:
     """An upgrade and what follows it, then another one that falls back and is removed."""
     one, two, both = frozenset({OLD}), frozenset({NEW}), frozenset({OLD, NEW})
@@ -99,6 +108,8 @@ def operation_list() -> tuple[Operation, ...]:
         Operation("mark good", lambda boot, work: bootstate.mark_good(boot, NEW), two, NEW),
         Operation("rollback", lambda boot, work: bootstate.set_default(boot, OLD), both, OLD),
         Operation("rollback to the newer", lambda boot, work: bootstate.set_default(boot, NEW), both, NEW),
+        Operation("new host.img", lambda boot, work: renew(boot, NEW, NEW), two, NEW),
+        Operation("new host.img of the other", lambda boot, work: renew(boot, OLD, NEW), two, NEW),
         Operation("remove the old", lambda boot, work: bootstate.forget(boot, OLD), two, NEW),
         Operation("second upgrade", lambda boot, work: upgrade(boot, work, OLD, NEW), both, OLD),
         Operation("cancel", lambda boot, work: bootstate.set_default(boot, NEW), both, NEW),
@@ -148,6 +159,11 @@ def judged(folder: Path, seed: int, subsets: int) -> Outcome:
                 outcome.cuts += 1
                 torn = len(filesystems.torn)
                 outcome.violations += [f"cut {cut.name}: {wrong}" for wrong in wrong_in(replay.work, folder, allowed)]
+                if outcome.cuts % AGAIN == 0:
+                    running = sum(1 for one in places if one <= cut.window.first)
+                    doing = ends[min(running, len(ends) - 1)][0]
+                    found = wrong_again(folder, doing)
+                    outcome.violations += [f"cut {cut.name}, {doing.name} again: {wrong}" for wrong in found]
                 outcome.left += len(filesystems.torn) > torn
     return outcome
 
@@ -202,6 +218,36 @@ def _wrong_for_linux(image: Path, folder: Path, allowed: frozenset[str]) -> Iter
                     yield f"Linux: {path}, which an entry names, is not whole"
 
 
+def wrong_again(folder: Path, operation: Operation) -> Iterator[str]:
+    """What is wrong when the operation that was cut short is done again, on the disk that Linux has made good."""
+    # A copy, for the loop device of the look may still be there, read-only.
+    copy = folder / "again.img"
+    subprocess.run(["cp", "--sparse=always", folder / "linux.img", copy], check=True)
+    with mounted(str(copy), folder / "again", fstype="ext4", options=["loop"]) as boot:
+        layers = [one.name for one in bls.read_all(boot)]
+        if operation.after not in layers and not operation.name.endswith("upgrade"):
+            # What a rollback would go to was not there yet, or is gone.
+            return
+        try:
+            operation.act(boot, folder / "work")
+        except (NodeError, StopIteration) as exc:
+            yield f"it fails: {exc}"
+            return
+        state = boot_state(boot)
+        if state.next != operation.after:
+            yield f"{state.next} would be booted, not {operation.after}"
+        if files.menu_is_stale(boot, GRUB, state.good):
+            yield "a copy of the menu is not made from the entries"
+        for one in bls.read_all(boot):
+            kept = [name for name in bls.HOST_NAMES if (boot / one.name / name).is_file()]
+            if len(kept) != 1:
+                yield f"{one.name} has {kept}"
+        named = {one.name for one in bls.read_all(boot)}
+        stray = [path.name for path in boot.glob("node-*") if path.name not in named]
+        if stray:
+            yield f"{', '.join(stray)} has no entry"
+
+
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -211,7 +257,8 @@ def right(path: str) -> str:
     _, layer, name = path.split("/")
     source = random.Random(layer)
     kernel, initramfs = source.randbytes(KERNEL), source.randbytes(INITRAMFS)
-    return digest({"vmlinuz": kernel, "initramfs.img": initramfs, "host.img": host_image(layer)}[name])
+    known = {"vmlinuz": kernel, "initramfs.img": initramfs, **dict.fromkeys(bls.HOST_NAMES, host_image(layer))}
+    return digest(known[name])
 
 
 def dropped(entries: list[Entry]) -> list[Entry]:
