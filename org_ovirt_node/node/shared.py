@@ -5,6 +5,7 @@ New is what the new image has and the old one did not: what the user removed is 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,7 +55,7 @@ def add(new: Path, live: Path, paths: Sequence[str], ids: IdMap) -> None:
     made = []
     for path in paths:
         if not os.path.lexists(live / path) and (live / path).parent.is_dir():
-            copy_one(new / path, live / path)
+            _copy(new / path, live / path)
             # A socket is not copied.
             made += [path] if os.path.lexists(live / path) else []
     for path in reversed(made):
@@ -71,6 +72,23 @@ def add(new: Path, live: Path, paths: Sequence[str], ids: IdMap) -> None:
                 target.chmod(mode & 0o7777)
 
 
+def _copy(source: Path, target: Path) -> None:
+    """Copy what is new so that after a power cut a file is whole, or not there: it would never be copied again."""
+    if not stat.S_ISREG(source.lstat().st_mode):
+        copy_one(source, target)
+        return
+    temporary = _temporary(target)
+    copy_one(source, temporary)
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.rename(target)
+
+
+def _temporary(target: Path) -> Path:
+    """The name of a file while it is copied: told by the file's own, and short where that is as long as can be."""
+    return target.with_name(f".ovirt-node-{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]}")
+
+
 def marks(new: Path, paths: Sequence[str]) -> dict[str, list[int]]:
     """``paths`` with the mode, the size in bytes and the time of change (ns) that :func:`add` gives each of them."""
     found = {path: (new / path).lstat() for path in paths}
@@ -81,7 +99,10 @@ def take_back(live: Path, added: Mapping[str, list[int]]) -> None:
     """Remove what :func:`add` added and nobody has changed since; ``added`` are the :func:`marks` of it."""
     for path, mark in reversed(list(added.items())):
         target = live / path
-        if not _inside(live, path) or not os.path.lexists(target):
+        if not _inside(live, path) or not target.parent.is_dir():
+            continue
+        _temporary(target).unlink(missing_ok=True)
+        if not os.path.lexists(target):
             continue
         status = target.lstat()
         if stat.S_ISDIR(status.st_mode):

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from org_ovirt_node.errors import NodeError, StorageError
-from org_ovirt_node.mounts import mounted, watched
+from org_ovirt_node.mounts import loop_device, mounted, watched
 from org_ovirt_node.node import layerroot, update_run
 from org_ovirt_node.node.layers import NodeState, config, state
 from org_ovirt_node.node.update import Update
 from org_ovirt_node.progress import Silent
 from org_ovirt_node.steps import Step
-from tests.support.fakenode import MIB, NEW, OLD, FakeNode, squash, updatable, update_request
+from tests.support.fakenode import MIB, NEW, OLD, FakeNode, updatable, update_request
 
 #: Bytes of the "pool": the memory that all volumes are in.
 POOL = 192 * MIB
@@ -74,15 +74,18 @@ def test_a_pool_that_filled_unnoticed_ends_the_update(pool: Path, monkeypatch: p
 
 def test_a_shared_volume_that_lost_what_the_update_added_ends_it(pool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with updatable(pool / "node", monkeypatch) as node:
-        (node.home / "new/var/log/large").write_bytes(os.urandom(LARGE))
-        (node.home / "new.squashfs").unlink()
-        squash(node.home / "new", node.home / "new.squashfs")
         image, log = pool / "image", node.places.live / "var/log"
         with image.open("wb") as file:
             file.truncate(64 * MIB)
         subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", str(image)], check=True)
-        with mounted(str(image), log, fstype="ext4", options=["loop"]):
-            steps = lossy("carry", lambda: write_back_into_full_pool(pool, log))
+        with loop_device(image) as device, mounted(device, log, fstype="ext4"):
+
+            def lose() -> None:
+                # Not one that is there: ext4 does not wait with what replaces a file.
+                (log / "large").write_bytes(os.urandom(LARGE))
+                write_back_into_full_pool(pool, log)
+
+            steps = lossy("carry", lose)
             monkeypatch.setattr(update_run.run_steps, "__defaults__", (steps,))
             with pytest.raises(StorageError, match="Unmounting failed"):
                 update_run.update(update_request(node), Silent(), node.places)
@@ -94,7 +97,11 @@ def test_a_file_system_says_what_it_has_lost_though_somebody_was_told_before(poo
     with image.open("wb") as file:
         file.truncate(64 * MIB)
     subprocess.run(["mke2fs", "-q", "-F", "-t", "ext4", str(image)], check=True)
-    with mounted(str(image), pool / "mnt", fstype="ext4", options=["loop"]) as mount, watched(mount) as flush:
+    with (
+        loop_device(image) as device,
+        mounted(device, pool / "mnt", fstype="ext4") as mount,
+        watched(mount) as flush,
+    ):
         flush()
         (mount / "large").write_bytes(os.urandom(LARGE))
         write_back_into_full_pool(pool, mount)

@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import given
@@ -290,6 +291,34 @@ def test_shared_volumes_get_what_is_new_and_lose_nothing(tmp_path: Path) -> None
     assert not (live / "var/lib/removed").exists() and not (tmp_path / "evil").exists()
     shared.take_back(live, marks)
     assert not (live / "var/lib/fresh").exists()
+
+
+@pytest.mark.parametrize("stopped_at", ["copy_one", "fsync"])
+def test_what_was_half_copied_to_a_shared_volume_is_not_there_and_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped_at: str
+) -> None:
+    new, live = tmp_path / "new", tmp_path / "live"
+    name = "x" * 250
+    for tree in (new, live):
+        (tree / "var").mkdir(parents=True)
+    (new / "var" / name).write_text("whole")
+    found = shared.additions(new, tmp_path, live, ["/var"])
+
+    def cut(*told: object) -> NoReturn:
+        if stopped_at == "copy_one":
+            Path(str(told[1])).write_text("wh")
+        raise InterruptedError
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(shared if stopped_at == "copy_one" else os, stopped_at, cut)
+        shared.add(new, live, found, IdMap())
+    assert not (live / "var" / name).exists() and len(list((live / "var").iterdir())) == 1
+    # Run again, and taken back without that.
+    assert shared.additions(new, tmp_path, live, ["/var"]) == found
+    shared.take_back(live, shared.marks(new, found))
+    assert not list((live / "var").iterdir())
+    shared.add(new, live, found, IdMap())
+    assert [path.read_text() for path in (live / "var").iterdir()] == ["whole"]
 
 
 def test_home_follows_what_the_user_added_and_deleted(tmp_path: Path) -> None:
