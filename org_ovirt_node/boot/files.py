@@ -166,6 +166,8 @@ def drop_hosts(boot: Path, entry: bls.Entry) -> None:
         path.unlink()
     if gone:
         sync_folder(boot / entry.name)
+        # What is written next may get an inode that is free now: GRUB must not see it with a host.img's content.
+        make_visible(boot)
 
 
 def _menus(boot: Path) -> set[str]:

@@ -100,6 +100,12 @@ def renew(boot: Path, layer: str, good: str) -> None:
     bootstate.write_host(boot, own, host_image(layer), good)
 
 
+def rollback_renewed(boot: Path, _work: Path) -> None:
+    """A rollback to a layer that gets another host.img."""
+    renew(boot, OLD, NEW)
+    bootstate.set_default(boot, OLD)
+
+
 def operation_list() -> tuple[Operation, ...]:
     """An upgrade and what follows it, then another one that falls back and is removed."""
     one, two, both = frozenset({OLD}), frozenset({NEW}), frozenset({OLD, NEW})
@@ -109,7 +115,8 @@ def operation_list() -> tuple[Operation, ...]:
         Operation("rollback", lambda boot, work: bootstate.set_default(boot, OLD), both, OLD),
         Operation("rollback to the newer", lambda boot, work: bootstate.set_default(boot, NEW), both, NEW),
         Operation("new host.img", lambda boot, work: renew(boot, NEW, NEW), two, NEW),
-        Operation("new host.img of the other", lambda boot, work: renew(boot, OLD, NEW), two, NEW),
+        Operation("new host.img and rollback", rollback_renewed, both, OLD),
+        Operation("forth from it", lambda boot, work: bootstate.set_default(boot, NEW), both, NEW),
         Operation("remove the old", lambda boot, work: bootstate.forget(boot, OLD), two, NEW),
         Operation("second upgrade", lambda boot, work: upgrade(boot, work, OLD, NEW), both, OLD),
         Operation("cancel", lambda boot, work: bootstate.set_default(boot, NEW), both, NEW),
