@@ -69,7 +69,8 @@ def dracut_command(profile: Profile, kernel: str, target: str, known: set[str]) 
     """
     argv = ["dracut", "--force", "--no-hostonly", "--no-hostonly-cmdline", "--reproducible", "--kver", kernel]
     # LVM must see the tree's lvm.conf, which switches the devices file on; a generic initramfs has none otherwise.
-    argv += ["--lvmconf", "--no-early-microcode", "--compress", COMPRESS]
+    # hardlink(1) joins files of the same second only, so the same tree gave one initramfs or another.
+    argv += ["--lvmconf", "--no-early-microcode", "--nohardlink", "--compress", COMPRESS]
     if profile.initramfs_modules:
         argv += ["--modules", " ".join(profile.initramfs_modules)]
     else:
